@@ -1,0 +1,38 @@
+//! What every use case needs, built once at the start.
+
+use anyhow::Context;
+use sqlx::postgres::PgConnectOptions;
+use tokio::runtime::Handle;
+
+use crate::config::Config;
+use crate::db::{Db, self_check};
+use crate::embeddings::Embedder;
+use crate::secrets::{SecretKey, server_secret};
+use crate::telemetry::Metrics;
+
+pub struct App {
+    pub config: Config,
+    pub db: Db,
+    pub embedder: Embedder,
+    pub metrics: Metrics,
+    /// Seals what Postgres keeps.
+    pub secret_key: SecretKey,
+    /// Signs the cursors of lists; the same on every instance.
+    pub cursor_key: SecretKey,
+}
+
+impl App {
+    /// Opens the pools on the current runtime and refuses to go on when isolation would not hold.
+    pub async fn build(
+        config: Config,
+        options: &PgConnectOptions,
+        secret_key: SecretKey,
+        embedder: Embedder,
+    ) -> anyhow::Result<Self> {
+        let db = Db::open(&config.database, options, Handle::current());
+        self_check(db.background()).await?;
+        let cursor_key =
+            server_secret(db.background(), &secret_key, "cursor").await.context("reading the cursor key")?;
+        Ok(Self { config, db, embedder, metrics: Metrics::new()?, secret_key, cursor_key })
+    }
+}

@@ -1,0 +1,120 @@
+//! The caller of a request, and permissions as types: a handler that names `Writer` first cannot
+//! run, nor read a byte of the body, for a caller without that right.
+
+use std::future::{Ready, ready};
+use std::ops::Deref;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use time::OffsetDateTime;
+
+use crate::auth::{Permission, Permissions};
+use crate::error::{Code, Error, Result};
+use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
+
+/// Someone who passed the gate, and what the gate said.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub tenant: TenantId,
+    pub key: KeyId,
+    pub permissions: Permissions,
+    /// The agent in question: of the path, else of `Cairn-Agent`, else the bound one.
+    pub subject: Option<Subject>,
+    /// The credential can act as one agent only.
+    pub bound: bool,
+    /// Whether the caller acts as that agent: a bound credential or `Cairn-Agent`.
+    pub acts_as_agent: bool,
+    /// The circles that agent is a member of at this moment.
+    pub memberships: Vec<Membership>,
+    pub auto_create_agents: bool,
+    pub embedding_pin: String,
+    /// The tag of the tenant's own scope: part of the stamp of every answer.
+    pub tenant_tag: Option<Tag>,
+    /// The database's clock at the gate.
+    pub checked_at: OffsetDateTime,
+    /// How long the gate took, for `Server-Timing`.
+    pub gate_took: Duration,
+}
+
+/// An agent by name, and by incarnation if it exists.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub id: ExternalId,
+    pub uid: Option<AgentUid>,
+    pub tag: Option<Tag>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Membership {
+    pub circle: ExternalId,
+    pub role: String,
+    pub content: ScopeId,
+    pub tag: Option<Tag>,
+}
+
+impl Caller {
+    /// The agent of the path, which routes below `/v1/agents/{agent_id}` always have.
+    pub fn agent(&self) -> Result<&Subject> {
+        self.subject.as_ref().ok_or_else(|| Error::not_found("agent"))
+    }
+
+    /// The same, where it must exist.
+    pub fn known_agent(&self) -> Result<AgentUid> {
+        self.agent()?.uid.ok_or_else(|| Error::not_found("agent"))
+    }
+
+    /// The agent that the caller acts as. An unbound caller without `Cairn-Agent` acts for all of its tenant.
+    pub fn acting(&self) -> Option<&Subject> {
+        self.subject.as_ref().filter(|_| self.acts_as_agent)
+    }
+
+    /// Who did it, for histories and cursors.
+    pub fn principal(&self) -> String {
+        self.key.to_string()
+    }
+
+    fn require(&self, permission: Permission) -> Result<()> {
+        if self.permissions.contains(permission) {
+            return Ok(());
+        }
+        Err(Error::refused(Code::InsufficientScope, format!("this credential lacks the scope {}", permission.name())))
+    }
+}
+
+macro_rules! permits {
+    ($($(#[$doc:meta])* $name:ident requires $permission:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        pub struct $name(Caller);
+
+        impl Deref for $name {
+            type Target = Caller;
+
+            fn deref(&self) -> &Caller {
+                &self.0
+            }
+        }
+
+        impl FromRequest for $name {
+            type Error = Error;
+            type Future = Ready<Result<Self>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                ready(caller_of(request, Permission::$permission).map(Self))
+            }
+        }
+    )*};
+}
+
+permits! {
+    /// May read and recall memories.
+    Reader requires MemoriesRead,
+    /// May remember, edit and forget.
+    Writer requires MemoriesWrite,
+}
+
+fn caller_of(request: &HttpRequest, permission: Permission) -> Result<Caller> {
+    let caller = request.extensions().get::<Caller>().cloned().ok_or_else(Error::unauthenticated)?;
+    caller.require(permission)?;
+    Ok(caller)
+}

@@ -1,0 +1,161 @@
+//! Authentication, before any byte of a body is read: credential, gate, and who may act for whom.
+
+use std::time::{Duration, Instant};
+
+use actix_web::HttpMessage;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use percent_encoding::percent_decode_str;
+
+use crate::app::App;
+use crate::auth::gate::{self, Passage};
+use crate::auth::{Caller, Membership, Permissions, PlainKey, Subject};
+use crate::error::{Code, Error, Invalid, Result};
+use crate::http::Principal;
+use crate::ids::ExternalId;
+
+const ACT_AS: &str = "cairn-agent";
+
+pub async fn authenticate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
+    let caller = match identify(&request).await {
+        Ok(caller) => caller,
+        Err(error) => return Ok(request.error_response(error).map_into_right_body()),
+    };
+    request.extensions_mut().insert(Principal { tenant: caller.tenant.to_string(), principal: caller.principal() });
+    request.extensions_mut().insert(caller);
+    Ok(next.call(request).await?.map_into_left_body())
+}
+
+async fn identify(request: &ServiceRequest) -> Result<Caller> {
+    let app =
+        request.app_data::<Data<App>>().ok_or_else(|| Error::Internal(anyhow::anyhow!("no App in the server")))?;
+    let key = PlainKey::parse(bearer(request)?, &app.config.auth.key_environment).ok_or_else(Error::unauthenticated)?;
+    let named = Named::of(request);
+    // A malformed id names no agent, and is complained about once the caller is known.
+    let subject = named.as_ref().ok().and_then(Named::subject).cloned();
+    let (pool, id) = (app.db.gate().clone(), key.id);
+    let arrived = Instant::now();
+    let passage = {
+        let subject = subject.clone();
+        app.db.run(async move { gate::pass(&pool, id, subject.as_ref()).await }).await?
+    };
+    let genuine = key.matches(passage.as_ref().map(|passage| passage.secret_hash.as_slice()));
+    let Some(passage) = passage.filter(|passage| genuine && passage.key_live) else {
+        return Err(Error::unauthenticated());
+    };
+    match passage.tenant_status.as_str() {
+        "active" => {}
+        "suspended" => {
+            return Err(Error::refused(Code::TenantSuspended, "this tenant is suspended; ask your operator"));
+        }
+        _ => return Err(Error::unauthenticated()),
+    }
+    let named = named?;
+    named.check(passage.bound_id.as_ref())?;
+    Ok(Caller { gate_took: arrived.elapsed(), ..caller(key, passage, subject, named.header.is_some()) })
+}
+
+/// The text after `Authorization: Bearer`.
+fn bearer(request: &ServiceRequest) -> Result<&str> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next().ok_or_else(Error::unauthenticated)?;
+    if headers.next().is_some() {
+        return Err(Error::refused(Code::AmbiguousCredentials, "send one Authorization header"));
+    }
+    let text = header.to_str().map_err(|_| Error::unauthenticated())?;
+    match text.split_once(' ') {
+        Some((scheme, credential)) if scheme.eq_ignore_ascii_case("bearer") => Ok(credential.trim()),
+        _ => Err(Error::unauthenticated()),
+    }
+}
+
+/// The agents that a request names.
+struct Named {
+    path: Option<ExternalId>,
+    header: Option<ExternalId>,
+}
+
+impl Named {
+    fn of(request: &ServiceRequest) -> Result<Self, Invalid> {
+        let path =
+            agent_segment(request.path()).map(|raw| parse_segment(raw).map_err(|invalid| invalid.under("agent_id")));
+        let header = request.headers().get(ACT_AS).map(|value| {
+            ExternalId::parse(value.to_str().unwrap_or_default()).map_err(|invalid| invalid.under("Cairn-Agent"))
+        });
+        Ok(Self { path: path.transpose()?, header: header.transpose()? })
+    }
+
+    fn subject(&self) -> Option<&ExternalId> {
+        self.path.as_ref().or(self.header.as_ref())
+    }
+
+    /// Who may act for whom: see the table "Who acts" of the contract.
+    fn check(&self, bound: Option<&ExternalId>) -> Result<()> {
+        let mismatch = |header: &ExternalId, other: &Option<&ExternalId>| other.is_some_and(|other| other != header);
+        if let Some(header) = &self.header
+            && (mismatch(header, &bound) || mismatch(header, &self.path.as_ref()))
+        {
+            return Err(Error::refused(
+                Code::AgentMismatch,
+                "Cairn-Agent names another agent than the credential or the path",
+            ));
+        }
+        if let (Some(path), Some(bound)) = (&self.path, bound)
+            && path != bound
+        {
+            return Err(Error::not_found("agent"));
+        }
+        Ok(())
+    }
+}
+
+/// `{agent_id}` of `/v1/agents/{agent_id}/...`, still encoded.
+fn agent_segment(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/agents/")?.split('/').next().filter(|segment| !segment.is_empty())
+}
+
+fn parse_segment(raw: &str) -> Result<ExternalId, Invalid> {
+    let text = percent_decode_str(raw).decode_utf8().map_err(|_| Invalid::new(Code::InvalidId, "must be UTF-8"))?;
+    ExternalId::parse(&text)
+}
+
+fn caller(key: PlainKey, passage: Passage, named: Option<ExternalId>, by_header: bool) -> Caller {
+    let bound = passage.bound_id.is_some();
+    let memberships = memberships(&passage);
+    let subject = named.or(passage.bound_id).map(|id| Subject { id, uid: passage.agent_uid, tag: passage.agent_tag });
+    Caller {
+        tenant: passage.tenant_id,
+        key: key.id,
+        permissions: Permissions::from_names(&passage.scopes),
+        subject,
+        bound,
+        acts_as_agent: bound || by_header,
+        memberships,
+        auto_create_agents: passage.auto_create_agents,
+        embedding_pin: passage.embedding_pin,
+        tenant_tag: passage.tenant_tag,
+        checked_at: passage.checked_at,
+        gate_took: Duration::ZERO,
+    }
+}
+
+/// The gate answers with arrays of equal length, one element a circle.
+fn memberships(passage: &Passage) -> Vec<Membership> {
+    let (Some(ids), Some(roles), Some(contents), Some(tags)) =
+        (&passage.circle_ids, &passage.circle_roles, &passage.circle_contents, &passage.circle_tags)
+    else {
+        return Vec::new();
+    };
+    let rows = ids.iter().zip(roles).zip(contents).zip(tags);
+    rows.filter_map(|(((id, role), content), tag)| {
+        let circle = ExternalId::parse(id).ok()?;
+        Some(Membership { circle, role: role.clone(), content: *content, tag: *tag })
+    })
+    .collect()
+}

@@ -1,0 +1,148 @@
+//! How verbs reach Postgres: the one given, or the embedded one, running or started for the moment.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use sqlx::postgres::PgConnectOptions;
+use tokio::runtime::Handle;
+
+use crate::config::Config;
+use crate::db::embedded::{Embedded, Settings};
+use crate::db::{self, Db, self_check};
+use crate::secrets::SecretKey;
+
+/// A database to work on, and the embedded servers behind it, if it is that one.
+pub struct Database {
+    pub options: PgConnectOptions,
+    pub secret_key: SecretKey,
+    pub embedded: Option<Embedded>,
+}
+
+impl Database {
+    /// For `cairn serve`: owns the embedded servers.
+    pub async fn serve(config: &Config) -> anyhow::Result<Self> {
+        match &config.database.url {
+            Some(url) => Self::given(config, url),
+            None => Self::embedded(config, Embedded::start(&settings(config)).await?),
+        }
+    }
+
+    /// For the other verbs: a guest of a running server, where there is one.
+    pub async fn attach(config: &Config) -> anyhow::Result<Self> {
+        match &config.database.url {
+            Some(url) => Self::given(config, url),
+            None => Self::embedded(config, Embedded::attach(&settings(config)).await?),
+        }
+    }
+
+    fn given(config: &Config, url: &str) -> anyhow::Result<Self> {
+        let Some(key) = &config.secret_key else {
+            bail!(
+                "configuration: setting secret_key (CAIRN_SECRET_KEY): required with a given database; 32 bytes in base64 (try `openssl rand -base64 32`)"
+            );
+        };
+        Ok(Self {
+            options: db::parse_url("database.url", url)?,
+            secret_key: SecretKey::from_base64(key)?,
+            embedded: None,
+        })
+    }
+
+    fn embedded(config: &Config, embedded: Embedded) -> anyhow::Result<Self> {
+        let address = embedded.postgres();
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(&address.socket_dir)
+            .port(address.port)
+            .username(&address.user)
+            .password(&address.password)
+            .database(&address.database);
+        let secret_key = match &config.secret_key {
+            Some(key) => SecretKey::from_base64(key)?,
+            None => kept_secret_key(&config.data_dir)?,
+        };
+        Ok(Self { options, secret_key, embedded: Some(embedded) })
+    }
+
+    /// The login that may migrate.
+    pub fn owner(&self, config: &Config) -> anyhow::Result<PgConnectOptions> {
+        match &config.database.owner_url {
+            Some(url) if self.embedded.is_none() => db::parse_url("database.owner_url", url),
+            _ => Ok(self.options.clone()),
+        }
+    }
+
+    /// Pools for a verb, after the same checks as at the start of a server.
+    pub async fn open(&self, config: &Config) -> anyhow::Result<Db> {
+        if self.embedded.is_some() {
+            db::migrate(&self.options).await?;
+        }
+        let db = Db::open(&config.database, &self.options, Handle::current());
+        self_check(db.background()).await?;
+        Ok(db)
+    }
+
+    /// Stops what this process started; a guest stops nothing.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.embedded {
+            Some(embedded) => embedded.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// `cairn migrate`.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = Database::attach(config).await?;
+    let owner = database.owner(config)?;
+    let outcome = db::migrate(&owner).await;
+    database.close().await?;
+    outcome?;
+    eprintln!("the schema is up to date");
+    Ok(())
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        data_dir: config.data_dir.clone(),
+        runtime_dir: config.runtime_dir.clone(),
+        postgres_bin: config.database.postgres_bin.clone(),
+        redis_server: None,
+        redis: config.cache.redis_url.is_none(),
+    }
+}
+
+/// The key of an embedded installation, made at its first start.
+fn kept_secret_key(data_dir: &Path) -> anyhow::Result<SecretKey> {
+    let path = data_dir.join("secret-key");
+    if !path.exists() {
+        // Whoever creates the file first decides; the others read what it says.
+        let unfinished = data_dir.join(format!("secret-key.{}", std::process::id()));
+        write_private(&unfinished, &SecretKey::random().to_base64())?;
+        let linked = fs::hard_link(&unfinished, &path);
+        fs::remove_file(&unfinished)?;
+        if let Err(error) = linked
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(error).with_context(|| format!("writing {}", path.display()));
+        }
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    SecretKey::from_base64(&text).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Writes a file that only its owner can read.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    Ok(())
+}

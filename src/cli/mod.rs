@@ -1,0 +1,95 @@
+//! The command line: one file a verb. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
+
+mod attach;
+mod key;
+mod serve;
+mod settings;
+mod tenant;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+use crate::{server, telemetry};
+
+pub use attach::Database;
+
+/// Cairn: memory for AI agents.
+#[derive(Parser)]
+#[command(name = "cairn", version, about)]
+struct Cli {
+    /// Settings to read instead of ./cairn.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the server.
+    Serve,
+    /// Bring the database to this version's schema.
+    Migrate,
+    /// Show the settings in force and where each comes from.
+    Config,
+    /// Print the OpenAPI specification.
+    Openapi,
+    /// Create and list tenants.
+    #[command(subcommand)]
+    Tenant(tenant::Verb),
+    /// Create, list and revoke API keys.
+    #[command(subcommand)]
+    Key(key::Verb),
+}
+
+/// Parses, runs, and turns the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cairn: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Verb::Openapi = cli.verb {
+        println!("{}", server::openapi().to_pretty_json()?);
+        return Ok(());
+    }
+    let loaded = config::load(cli.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(dispatch(cli.verb, loaded))
+}
+
+async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
+    telemetry::init(&loaded.config.log)?;
+    match verb {
+        Verb::Serve => serve::run(loaded.config).await,
+        Verb::Migrate => attach::migrate(&loaded.config).await,
+        Verb::Config => settings::run(&loaded),
+        Verb::Openapi => Ok(()),
+        Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
+        Verb::Key(verb) => key::run(verb, &loaded.config).await,
+    }
+}
+
+/// The whole chain of causes, without line breaks and without saying anything twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if !line.contains(&text) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&text);
+        }
+    }
+    line
+}

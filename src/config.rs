@@ -1,0 +1,360 @@
+//! Settings: one section a concern, defaults, then `cairn.toml`, then the environment, then flags.
+//! Plain data, checked at the start; adapters build themselves from their section.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Value};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set. Unknown names are an error.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the embedded Postgres and Redis keep their files.
+    pub data_dir: PathBuf,
+    /// Where `make runtime` put Postgres, Redis and the embedding model.
+    pub runtime_dir: PathBuf,
+    /// 32 bytes in base64. They seal the secrets that Postgres keeps. Required with a given database.
+    pub secret_key: Option<String>,
+    pub http: Http,
+    pub database: Database,
+    pub cache: Cache,
+    pub auth: Auth,
+    pub embeddings: Embeddings,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    pub bind: SocketAddr,
+    /// A second address for `/metrics`; the first one then no longer serves it.
+    pub metrics_bind: Option<SocketAddr>,
+    /// Threads that speak HTTP; 0 means one a core.
+    pub workers: usize,
+    /// How long a caller may take to send a body.
+    pub body_deadline_secs: u64,
+    /// How long running requests may take to end when the server stops.
+    pub drain_secs: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// Unset: the embedded Postgres.
+    pub url: Option<String>,
+    /// For migrations and index jobs; unset: the same as `url`.
+    pub owner_url: Option<String>,
+    /// Folder with `postgres` and `initdb` for the embedded one; unset: looked for.
+    pub postgres_bin: Option<PathBuf>,
+    pub gate_connections: u32,
+    pub search_connections: u32,
+    pub write_connections: u32,
+    pub background_connections: u32,
+    /// How long a request waits for a free connection before it is told to try again.
+    pub acquire_timeout_ms: u64,
+    pub read_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// `off`: no Redis. Unset: a private one, where a `redis-server` is found.
+    pub redis_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// The `<env>` in `cairn_<env>_...`; keys of another environment are refused.
+    pub key_environment: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderName {
+    Local,
+    Hashed,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Embeddings {
+    pub provider: ProviderName,
+    /// For `local`: a folder in Hugging Face layout. Unset: the fetched all-MiniLM-L6-v2.
+    pub model: Option<String>,
+    /// For `hashed` only; a real model knows its own.
+    pub dimensions: usize,
+    /// Threads that do nothing but embed; 0 means half of the cores, at least one.
+    pub threads: usize,
+    /// How long embedding may take for a query, before recall falls back to words.
+    pub query_deadline_ms: u64,
+    /// The same for one memory, before remember answers 503.
+    pub deadline_secs: u64,
+    /// The same for a batch of memories.
+    pub batch_deadline_secs: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A tracing filter, as `info` or `cairn=debug,info`.
+    pub filter: String,
+    /// `auto`: text on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "./cairn-data".into(),
+            runtime_dir: "./.runtime".into(),
+            secret_key: None,
+            http: Http::default(),
+            database: Database::default(),
+            cache: Cache::default(),
+            auth: Auth::default(),
+            embeddings: Embeddings::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            metrics_bind: None,
+            workers: 0,
+            body_deadline_secs: 30,
+            drain_secs: 25,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            owner_url: None,
+            postgres_bin: None,
+            gate_connections: 8,
+            search_connections: 8,
+            write_connections: 16,
+            background_connections: 2,
+            acquire_timeout_ms: 1_000,
+            read_timeout_ms: 2_000,
+            write_timeout_ms: 5_000,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { key_environment: "live".into() }
+    }
+}
+
+impl Default for Embeddings {
+    fn default() -> Self {
+        Self {
+            provider: ProviderName::Local,
+            model: None,
+            dimensions: 384,
+            threads: 0,
+            query_deadline_ms: 2_000,
+            deadline_secs: 60,
+            batch_deadline_secs: 300,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// Variables with our prefix that are no settings of the server but of its command-line clients.
+const CLIENT_VARIABLES: [&str; 2] = ["url", "api_key"];
+
+/// Conventional names, and names that would collide with a section.
+fn setting_of(variable: &str) -> String {
+    match variable {
+        "log" => "log.filter".into(),
+        "log_format" => "log.format".into(),
+        other => other.replace("__", "."),
+    }
+}
+
+/// Settings with the knowledge of where each came from.
+pub struct Loaded {
+    pub config: Config,
+    sources: Figment,
+}
+
+/// Reads every source. `file` must exist when named; `cairn.toml` here is read when it is there.
+pub fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
+    if let Some(file) = file
+        && !file.is_file()
+    {
+        bail!("--config {}: no such file", file.display());
+    }
+    let file = file.unwrap_or(Path::new("cairn.toml"));
+    let mut sources = Figment::from(Serialized::defaults(Config::default()));
+    if file.is_file() {
+        sources = sources.merge(Toml::file_exact(file));
+    }
+    let sources = sources
+        .merge(Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into()).split("."))
+        .merge(Env::raw().only(&["REDIS_URL"]).map(|_| "cache.redis_url".into()).split("."))
+        .merge(
+            Env::prefixed("CAIRN_")
+                .ignore(&CLIENT_VARIABLES)
+                .map(|name| setting_of(&name.as_str().to_lowercase()).into())
+                .split("."),
+        );
+    let config: Config = sources.extract().map_err(|error| anyhow::anyhow!(describe(error)))?;
+    config.validate()?;
+    Ok(Loaded { config, sources })
+}
+
+/// One line: the setting, what is wrong, and where it was set.
+fn describe(error: figment::Error) -> String {
+    let setting = error.path.join(".");
+    let source = error.metadata.as_ref().map(|metadata| format!(" (from {})", metadata.name)).unwrap_or_default();
+    format!("configuration: {}{}: {}{source}", if setting.is_empty() { "" } else { "setting " }, setting, error.kind)
+}
+
+impl Config {
+    fn validate(&self) -> anyhow::Result<()> {
+        let environment = &self.auth.key_environment;
+        if environment.is_empty() || !environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+            bail!(
+                "configuration: setting auth.key_environment: must be lower-case letters and digits, not {environment:?}"
+            );
+        }
+        if !(1..=16_000).contains(&self.embeddings.dimensions) {
+            bail!(
+                "configuration: setting embeddings.dimensions: must be 1 to 16000, not {}",
+                self.embeddings.dimensions
+            );
+        }
+        let pools = [
+            ("gate", self.database.gate_connections),
+            ("search", self.database.search_connections),
+            ("write", self.database.write_connections),
+            ("background", self.database.background_connections),
+        ];
+        for (name, size) in pools {
+            if !(1..=1_000).contains(&size) {
+                bail!("configuration: setting database.{name}_connections: must be 1 to 1000, not {size}");
+            }
+        }
+        tracing_subscriber::EnvFilter::try_new(&self.log.filter).with_context(|| {
+            format!("configuration: setting log.filter: {:?} is no tracing filter", self.log.filter)
+        })?;
+        Ok(())
+    }
+
+    /// The folder of the local embedding model.
+    pub fn model_dir(&self) -> PathBuf {
+        match &self.embeddings.model {
+            Some(folder) => folder.into(),
+            None => self.runtime_dir.join("models/all-MiniLM-L6-v2"),
+        }
+    }
+}
+
+const SECRET_SETTINGS: [&str; 1] = ["secret_key"];
+const URL_SETTINGS: [&str; 3] = ["database.url", "database.owner_url", "cache.redis_url"];
+
+/// One setting in force: its name, its value with secrets blotted out, and where it comes from.
+pub struct Setting {
+    pub name: String,
+    pub value: String,
+    pub source: String,
+}
+
+impl Loaded {
+    pub fn settings(&self) -> anyhow::Result<Vec<Setting>> {
+        let values: Dict = self.sources.extract()?;
+        let mut names = Vec::new();
+        leaves("", &values, &mut names);
+        Ok(names.into_iter().map(|(name, value)| self.setting(name, value)).collect())
+    }
+
+    fn setting(&self, name: String, value: String) -> Setting {
+        let source = match self.sources.find_metadata(&name) {
+            Some(metadata) if metadata.name.contains("Config") => "default".into(),
+            Some(metadata) => metadata.name.to_string(),
+            None => "default".into(),
+        };
+        let value = if value.is_empty() {
+            "(unset)".into()
+        } else if SECRET_SETTINGS.contains(&name.as_str()) {
+            "(hidden)".into()
+        } else if URL_SETTINGS.contains(&name.as_str()) {
+            without_password(&value)
+        } else {
+            value
+        };
+        Setting { name, value, source }
+    }
+}
+
+fn leaves(prefix: &str, values: &Dict, into: &mut Vec<(String, String)>) {
+    for (key, value) in values {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Dict(_, nested) => leaves(&name, nested, into),
+            Value::String(_, text) => into.push((name, text.clone())),
+            Value::Bool(_, flag) => into.push((name, flag.to_string())),
+            Value::Num(_, number) => {
+                let text = number.to_u128().map(|n| n.to_string()).or_else(|| number.to_f64().map(|n| n.to_string()));
+                into.push((name, text.unwrap_or_default()));
+            }
+            _ => into.push((name, String::new())),
+        }
+    }
+}
+
+/// `postgres://ada:secret@host/db` as `postgres://ada:***@host/db`; query parameters may hold secrets too.
+pub fn without_password(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or(url);
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 <= at => {
+            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
+            format!("{}{user}:***{}", &url[..scheme + 3], &url[at..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        assert_eq!(
+            without_password("postgres://ada:p@ss@db:5432/cairn?password=x"),
+            "postgres://ada:***@db:5432/cairn"
+        );
+        assert_eq!(without_password("redis://localhost:6379"), "redis://localhost:6379");
+        assert_eq!(without_password("off"), "off");
+    }
+}

@@ -1,0 +1,119 @@
+//! The way to Postgres: pools, connections bound to a tenant, the write transaction, migrations.
+//! Knows no feature; SQL about tenants, agents or memories lives in their stores.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+use tokio::runtime::Handle;
+
+use crate::config::Database;
+use crate::error::{Error, Result};
+
+pub mod embedded;
+mod migrate;
+mod selfcheck;
+mod tenant;
+mod write;
+
+pub use migrate::{MIGRATOR, migrate, pending_migrations};
+pub use selfcheck::self_check;
+pub use tenant::TenantConn;
+pub use write::{Attempt, WriteTx, retrying};
+
+/// Four pools over one role, so that no kind of work can starve another, and the runtime they live on.
+#[derive(Clone)]
+pub struct Db {
+    gate: PgPool,
+    search: PgPool,
+    write: PgPool,
+    background: PgPool,
+    runtime: Handle,
+}
+
+impl Db {
+    /// Opens the pools lazily: a database that is down makes requests fail, not the process.
+    pub fn open(settings: &Database, options: &PgConnectOptions, runtime: Handle) -> Self {
+        let _inside = runtime.enter();
+        let acquire = Duration::from_millis(settings.acquire_timeout_ms);
+        let pool = |size, name, timeout_ms| pool(size, acquire, session(options, "cairn_app", name, timeout_ms));
+        Self {
+            gate: pool(settings.gate_connections, "cairn gate", settings.read_timeout_ms),
+            search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
+            write: pool(settings.write_connections, "cairn write", settings.write_timeout_ms),
+            background: pool(settings.background_connections, "cairn background", 60_000),
+            runtime: runtime.clone(),
+        }
+    }
+
+    /// Runs a unit of work in a task of its own on the database runtime. A caller that goes away
+    /// no longer waits for it, but never cuts it off in the middle of a transaction; and a
+    /// connection lives on a runtime that is not one of the HTTP workers.
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.runtime.spawn(work).await.unwrap_or_else(|error| {
+            Err(Error::Internal(anyhow::Error::new(error).context("a unit of work ended early")))
+        })
+    }
+
+    /// Autocommit statements only: a connection of this pool is never inside a transaction.
+    pub fn gate(&self) -> &PgPool {
+        &self.gate
+    }
+
+    /// For jobs and start-up work, which must not take connections from requests.
+    pub fn background(&self) -> &PgPool {
+        &self.background
+    }
+
+    /// Name and pool, for the metrics.
+    pub fn pools(&self) -> [(&'static str, &PgPool); 4] {
+        [("gate", &self.gate), ("search", &self.search), ("write", &self.write), ("background", &self.background)]
+    }
+
+    pub async fn close(&self) {
+        for (_, pool) in self.pools() {
+            pool.close().await;
+        }
+    }
+}
+
+fn pool(size: u32, acquire: Duration, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(acquire)
+        // A ping at every checkout would double the round trips of the gate; after a pause it pays.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(2) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Session settings travel as connection options: unlike SET after connecting, RESET cannot undo them.
+pub fn session(options: &PgConnectOptions, role: &str, name: &str, statement_timeout_ms: u64) -> PgConnectOptions {
+    options.clone().application_name(name).options([
+        ("role", role),
+        ("search_path", "cairn,public"),
+        ("timezone", "UTC"),
+        ("jit", "off"),
+        ("statement_timeout", &statement_timeout_ms.to_string()),
+        ("lock_timeout", "3000"),
+        ("idle_in_transaction_session_timeout", "5000"),
+    ])
+}
+
+/// Reads a connection URL; the error names the setting, never the password in it.
+pub fn parse_url(setting: &str, url: &str) -> anyhow::Result<PgConnectOptions> {
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|_| anyhow::anyhow!("not a PostgreSQL URL (postgres://user:password@host:5432/database)"))
+        .with_context(|| format!("configuration: setting {setting}"))?;
+    Ok(options)
+}

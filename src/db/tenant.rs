@@ -1,0 +1,41 @@
+//! A connection that can see one tenant only. Whoever holds one cannot reach another's rows:
+//! row security compares every row with the tenant set at its `BEGIN`.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+
+use crate::db::Db;
+use crate::error::Result;
+use crate::ids::TenantId;
+
+/// An open transaction bound to a tenant. Dropping it rolls back; only `WriteTx` can commit.
+pub struct TenantConn(pub(super) Transaction<'static, Postgres>);
+
+impl Deref for TenantConn {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for TenantConn {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
+impl Db {
+    /// One read-only snapshot of one tenant.
+    pub async fn read(&self, tenant: TenantId) -> Result<TenantConn> {
+        begin(&self.search, tenant, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+}
+
+/// Opens the transaction and sets its tenant in one round trip.
+pub(super) async fn begin(pool: &PgPool, tenant: TenantId, begin: &str) -> Result<TenantConn> {
+    // A tenant id is a UUID and cannot carry SQL.
+    let statement = format!("{begin}; SELECT set_config('cairn.tenant', '{tenant}', true)");
+    Ok(TenantConn(pool.begin_with(AssertSqlSafe(statement)).await?))
+}

@@ -1,0 +1,89 @@
+//! What a BERT checkpoint is made of: `config.json` and the tensors of `model.safetensors`.
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::safetensors::SliceSafetensors;
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+
+/// The parts of `config.json` that the network depends on.
+#[derive(Deserialize)]
+pub struct Config {
+    /// Numbers per token, and so per vector.
+    pub hidden_size: usize,
+    /// The longest window the position embeddings allow.
+    pub max_position_embeddings: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    pub vocab_size: usize,
+    #[serde(default = "default_types")]
+    pub type_vocab_size: usize,
+    hidden_act: String,
+    #[serde(default = "default_eps")]
+    pub layer_norm_eps: f32,
+    position_embedding_type: Option<String>,
+}
+
+fn default_types() -> usize {
+    2
+}
+
+fn default_eps() -> f32 {
+    1e-12
+}
+
+impl Config {
+    /// Reads `config.json`, refusing models that are not BERT as this file computes it.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let value: serde_json::Value = serde_json::from_slice(json)?;
+        match value["model_type"].as_str() {
+            Some("bert") => {}
+            Some(other) => bail!("model_type is \"{other}\", only \"bert\" is supported"),
+            None => bail!("model_type is missing"),
+        }
+        let config: Self = serde_json::from_value(value)?;
+        ensure!(config.hidden_act == "gelu", "hidden_act is \"{}\", only \"gelu\" is supported", config.hidden_act);
+        if let Some(kind) = &config.position_embedding_type {
+            ensure!(kind == "absolute", "position_embedding_type is \"{kind}\", only \"absolute\" is supported");
+        }
+        ensure!(
+            config.hidden_size.is_multiple_of(config.num_attention_heads),
+            "hidden_size is not a multiple of num_attention_heads"
+        );
+        Ok(config)
+    }
+}
+
+/// The tensors of a safetensors file, by the names `BertModel` gives them.
+pub struct Weights<'a> {
+    file: SliceSafetensors<'a>,
+    prefix: &'static str,
+}
+
+impl<'a> Weights<'a> {
+    /// Reads the directory of the file. Names may stand under the prefix `bert.`.
+    pub fn new(file: &'a [u8]) -> Result<Self> {
+        let file = SliceSafetensors::new(file).context("not a complete safetensors file")?;
+        let prefixed = file.get("bert.embeddings.word_embeddings.weight").is_ok();
+        let prefix = if prefixed { "bert." } else { "" };
+        Ok(Self { file, prefix })
+    }
+
+    /// A tensor as `f32`, which must have the `shape` that the configuration implies.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let mut stored = format!("{}{name}", self.prefix);
+        if self.file.get(&stored).is_err() {
+            // Checkpoints from the TensorFlow days name the parts of a LayerNorm differently.
+            stored = stored.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        }
+        let tensor = self.file.load(&stored, &Device::Cpu);
+        let tensor = tensor.with_context(|| format!("tensor {name} cannot be read"))?;
+        ensure!(tensor.dims() == shape, "tensor {name} is {:?} where {shape:?} is expected", tensor.dims());
+        Ok(tensor.to_dtype(DType::F32)?)
+    }
+
+    /// The numbers of a tensor, row by row.
+    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        Ok(self.tensor(name, shape)?.flatten_all()?.to_vec1()?)
+    }
+}

@@ -1,0 +1,193 @@
+//! Text to vectors. `Embedder` stands in front of a closed set of providers, one file each;
+//! it owns their threads, their deadlines and the checks of what they return.
+//!
+//! The `openai` provider gets its file here; caching goes in front of `Embedder::run`.
+
+mod bert;
+mod checkpoint;
+mod hashed;
+mod kernels;
+mod local;
+mod workers;
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+
+use crate::config::{Config, ProviderName};
+use crate::error::{Code, Error, Result};
+use hashed::Hashed;
+use workers::Workers;
+
+pub use local::LocalModel;
+
+/// The form of the text that features hand over ("[date] speaker: content"). Vectors of different
+/// forms do not compare, so it is part of what pins a tenant.
+const TEXT_FORM: u32 = 1;
+
+/// The windows of one text, each a unit vector.
+pub type Windows = Vec<Vec<f32>>;
+
+/// Texts handed to one worker at a time: small enough that a query need not wait long behind a batch.
+const TEXTS_A_JOB: usize = 16;
+
+enum Provider {
+    Local(Box<LocalModel>),
+    Hashed(Hashed),
+}
+
+impl Provider {
+    fn embed(&self, texts: &[String]) -> anyhow::Result<Vec<Windows>> {
+        match self {
+            Self::Local(model) => model.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>()),
+            Self::Hashed(hashed) => Ok(texts.iter().map(|text| vec![hashed.embed(text)]).collect()),
+        }
+    }
+
+    fn dims(&self) -> usize {
+        match self {
+            Self::Local(model) => model.dims(),
+            Self::Hashed(hashed) => hashed.dims(),
+        }
+    }
+}
+
+/// How long each kind of caller is willing to wait.
+struct Deadlines {
+    query: Duration,
+    one: Duration,
+    batch: Duration,
+}
+
+pub struct Embedder {
+    workers: Workers,
+    pin: String,
+    dims: usize,
+    semantic: bool,
+    deadlines: Deadlines,
+}
+
+impl Embedder {
+    /// Loads the model and embeds one text, so that the first caller does not pay for a cold start.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let settings = &config.embeddings;
+        let (provider, name) = match settings.provider {
+            ProviderName::Local => {
+                let folder = config.model_dir();
+                let model = LocalModel::load(&folder).with_context(|| {
+                    format!(
+                        "loading the embedding model from {} (run `make runtime`, set CAIRN_EMBEDDINGS__MODEL to a folder in Hugging Face layout, or set CAIRN_EMBEDDINGS__PROVIDER=hashed for tests)",
+                        folder.display()
+                    )
+                })?;
+                let name =
+                    folder.file_name().map_or_else(|| "local".into(), |name| name.to_string_lossy().into_owned());
+                let name = format!("{name}@{}", &model.revision()[..16]);
+                (Provider::Local(Box::new(model)), name)
+            }
+            ProviderName::Hashed => (Provider::Hashed(Hashed::new(settings.dimensions)), "hashed@1".into()),
+        };
+        let dims = provider.dims();
+        provider.embed(&["A first stone.".to_owned()]).context("warming the embedding model")?;
+        Ok(Self {
+            workers: Workers::start(provider, threads(settings.threads))?,
+            pin: format!("{name}/{dims}/text{TEXT_FORM}"),
+            dims,
+            semantic: settings.provider != ProviderName::Hashed,
+            deadlines: Deadlines {
+                query: Duration::from_millis(settings.query_deadline_ms),
+                one: Duration::from_secs(settings.deadline_secs),
+                batch: Duration::from_secs(settings.batch_deadline_secs),
+            },
+        })
+    }
+
+    /// Model, revision, dimensions and text form: what a tenant's vectors were made with.
+    pub fn pin(&self) -> &str {
+        &self.pin
+    }
+
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// False for the provider that is made for tests and knows nothing about meaning.
+    pub fn is_semantic(&self) -> bool {
+        self.semantic
+    }
+
+    /// The windows of each text, in order.
+    pub async fn embed_texts(&self, texts: Vec<String>) -> Result<Vec<Windows>> {
+        let deadline = if texts.len() > 1 { self.deadlines.batch } else { self.deadlines.one };
+        self.run(texts, deadline).await
+    }
+
+    /// One vector for a query; the windows of a long one are averaged.
+    pub async fn embed_query(&self, query: &str) -> Result<Vec<f32>> {
+        let windows = self.run(vec![query.to_owned()], self.deadlines.query).await?;
+        let windows = windows.into_iter().next().unwrap_or_default();
+        mean(windows).ok_or_else(|| unavailable(anyhow!("the provider returned no vector")))
+    }
+
+    async fn run(&self, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
+        let wanted = texts.len();
+        let work = async {
+            let jobs = texts.chunks(TEXTS_A_JOB).map(|chunk| self.workers.embed(chunk.to_vec()));
+            futures_util::future::try_join_all(jobs).await
+        };
+        let embedded = tokio::time::timeout(deadline, work)
+            .await
+            .map_err(|_| unavailable(anyhow!("embedding {wanted} text(s) took longer than {deadline:?}")))?
+            .map_err(unavailable)?;
+        let all: Vec<Windows> = embedded.into_iter().flatten().collect();
+        self.check(wanted, &all).map_err(unavailable)?;
+        Ok(all)
+    }
+
+    /// A bad vector would be written to Postgres for good.
+    fn check(&self, wanted: usize, all: &[Windows]) -> anyhow::Result<()> {
+        anyhow::ensure!(all.len() == wanted, "the provider returned {} results for {wanted} texts", all.len());
+        for vector in all.iter().flatten() {
+            anyhow::ensure!(
+                vector.len() == self.dims,
+                "the provider returned {} dimensions, not {}",
+                vector.len(),
+                self.dims
+            );
+            let norm = norm(vector);
+            anyhow::ensure!((norm - 1.0).abs() < 1e-3, "the provider returned a vector of length {norm}");
+        }
+        anyhow::ensure!(all.iter().all(|windows| !windows.is_empty()), "the provider returned a text without a vector");
+        Ok(())
+    }
+}
+
+fn unavailable(cause: anyhow::Error) -> Error {
+    Error::unavailable(Code::EmbeddingUnavailable, "the text could not be embedded; try again", cause)
+}
+
+fn threads(wanted: usize) -> usize {
+    if wanted > 0 {
+        return wanted;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).max(1)
+}
+
+fn norm(vector: &[f32]) -> f32 {
+    vector.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+/// The mean of unit vectors, a unit vector again.
+fn mean(windows: Windows) -> Option<Vec<f32>> {
+    let mut windows = windows.into_iter();
+    let mut sum = windows.next()?;
+    for window in windows {
+        sum.iter_mut().zip(window).for_each(|(total, x)| *total += x);
+    }
+    let norm = norm(&sum);
+    if norm > 0.0 {
+        sum.iter_mut().for_each(|x| *x /= norm);
+    }
+    Some(sum)
+}

@@ -1,0 +1,114 @@
+//! The open routes: is it alive, is it ready, what does it measure, what does its API look like.
+
+use std::time::Duration;
+
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpResponse, get};
+use serde::Serialize;
+use utoipa::openapi::{OpenApi, Paths};
+use utoipa::{OpenApi as Describe, ToSchema};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::app::App;
+use crate::db::pending_migrations;
+use crate::error::{Error, Result};
+
+const DATABASE_DEADLINE: Duration = Duration::from_millis(500);
+
+#[derive(Describe)]
+#[openapi(paths(livez, readyz, metrics, openapi_json), components(schemas(Readiness, Check)))]
+struct Open;
+
+/// The open routes as the specification shows them: no credential is asked for.
+pub fn paths() -> Paths {
+    let mut paths = Open::openapi().paths;
+    for item in paths.paths.values_mut() {
+        if let Some(get) = &mut item.get {
+            get.security = Some(Vec::new());
+        }
+    }
+    paths
+}
+
+pub fn routes(cfg: &mut ServiceConfig, specification: &OpenApi, with_metrics: bool) {
+    cfg.service(livez).service(readyz).service(openapi_json);
+    if with_metrics {
+        cfg.service(metrics);
+    }
+    cfg.service(web::redirect("/docs", "/docs/"));
+    cfg.service(SwaggerUi::new("/docs/{_:.*}").url("/docs/openapi.json", specification.clone()));
+}
+
+/// Is the process alive
+///
+/// Touches nothing.
+#[utoipa::path(tag = "open", responses((status = OK, body = String, content_type = "text/plain")))]
+#[get("/livez")]
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests can be served, and what each part says.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    ready: bool,
+    database: Check,
+    embeddings: Check,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Check {
+    ok: bool,
+    detail: String,
+}
+
+/// Is it ready to serve
+///
+/// Needs Postgres, its schema and the embedding model.
+#[utoipa::path(tag = "open",
+    responses((status = OK, body = Readiness), (status = SERVICE_UNAVAILABLE, body = Readiness)))]
+#[get("/readyz")]
+async fn readyz(app: Data<App>) -> HttpResponse {
+    let readiness = Readiness { database: database(&app).await, embeddings: embeddings(&app), ready: false };
+    let ready = readiness.database.ok && readiness.embeddings.ok;
+    let readiness = Readiness { ready, ..readiness };
+    if ready { HttpResponse::Ok().json(readiness) } else { HttpResponse::ServiceUnavailable().json(readiness) }
+}
+
+async fn database(app: &App) -> Check {
+    let pool = app.db.gate().clone();
+    let work = app.db.run(async move {
+        let mut connection = pool.acquire().await?;
+        Ok(pending_migrations(&mut connection).await?)
+    });
+    match tokio::time::timeout(DATABASE_DEADLINE, work).await {
+        Ok(Ok(0)) => Check { ok: true, detail: "reachable, schema up to date".into() },
+        Ok(Ok(pending)) => Check { ok: false, detail: format!("{pending} migration(s) missing: run `cairn migrate`") },
+        Ok(Err(error)) => Check { ok: false, detail: error.to_string() },
+        Err(_) => Check { ok: false, detail: format!("no answer within {DATABASE_DEADLINE:?}") },
+    }
+}
+
+fn embeddings(app: &App) -> Check {
+    let pin = app.embedder.pin();
+    let note = if app.embedder.is_semantic() { "" } else { " (for tests: knows words, not meaning)" };
+    Check { ok: true, detail: format!("{pin}{note}") }
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(tag = "open", responses((status = OK, body = String, content_type = "text/plain")))]
+#[get("/metrics")]
+async fn metrics(app: Data<App>) -> Result<HttpResponse> {
+    for (name, pool) in app.db.pools() {
+        app.metrics.pool(name, pool.num_idle(), pool.size(), pool.options().get_max_connections());
+    }
+    let text = app.metrics.render().map_err(Error::Internal)?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+/// This specification
+#[utoipa::path(tag = "open", responses((status = OK, body = Object)))]
+#[get("/openapi.json")]
+async fn openapi_json(specification: Data<OpenApi>) -> HttpResponse {
+    HttpResponse::Ok().json(specification)
+}

@@ -1,0 +1,30 @@
+//! Cairn: a multi-tenant memory server for AI agents. The map of the house, in the order of ranks:
+//! a module uses what stands above it, never what stands below (`tests/architecture.rs` holds this).
+
+// Words: no I/O.
+pub mod config; // settings, plain data
+pub mod error; // what can go wrong, by meaning
+pub mod ids; // identifiers as types
+pub mod json; // strict JSON, read field by field
+pub mod telemetry;
+pub mod words; // bounded texts, names, metadata // log and metrics
+
+// Tools: know no feature.
+pub mod app;
+pub mod db; // pools, tenant-bound connections, the write transaction, migrations, embedded Postgres
+pub mod embeddings; // text to vectors
+pub mod http; // what routes share: errors, bodies, pages, ETags
+pub mod secrets; // what is sealed with the operator's key // all of the above, built once
+
+// Features: each may use the tools and the features before it.
+pub mod agents; // who remembers
+pub mod auth; // keys, the gate, permissions
+pub mod erase;
+pub mod memories; // remember, read, edit, forget
+pub mod recall; // find what answers a question
+pub mod tenants; // the customers // what takes several features' stores
+
+// Assembly: the only place that lists features.
+pub mod cli;
+pub mod health; // the open routes
+pub mod server; // middleware, routes, specification // one file a verb

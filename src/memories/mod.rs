@@ -1,0 +1,19 @@
+//! Memories: remember, read, edit, forget. A memory is stored once and placed in every scope it
+//! is visible in; every change of it bumps all of those scopes.
+
+mod filter;
+mod model;
+mod patch;
+mod placements;
+mod routes;
+mod service;
+mod store;
+mod text;
+
+pub use filter::MemoryFilter;
+pub use model::{Kind, Memory, MemoryFields, NewMemory, Reach};
+pub use placements::halved;
+pub use routes::routes;
+pub use service::{Outcome, Remembered, check_model, erase_author, purge_expired};
+pub use store::find_many;
+pub use text::terms;

@@ -1,0 +1,172 @@
+//! SQL for placements: in which scopes a memory is visible, with its vectors and its words.
+//! Every function here needs the scopes locked and bumped; `n` is the number the bump gave.
+
+use half::f16;
+use pgvector::HalfVector;
+
+use crate::db::TenantConn;
+use crate::embeddings::Windows;
+use crate::error::Result;
+use crate::ids::{MemoryId, ScopeId, TenantId};
+use crate::memories::model::MemoryFields;
+use crate::memories::text::{indexed_text, terms};
+
+/// A scope and the number of the commit that writes into it.
+pub type Numbered = (ScopeId, i64);
+
+/// The scopes that these memories are visible in, sorted, each once.
+pub async fn scopes_of(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<Vec<ScopeId>> {
+    let scopes = sqlx::query_scalar(
+        "SELECT DISTINCT scope_id FROM placement_terms
+          WHERE tenant_id = $1 AND memory_id = ANY($2)
+          ORDER BY scope_id",
+    )
+    .bind(tenant)
+    .bind(ids)
+    .fetch_all(&mut **conn)
+    .await?;
+    Ok(scopes)
+}
+
+/// Makes a new memory visible in these scopes.
+pub async fn insert(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    id: MemoryId,
+    scopes: &[Numbered],
+    fields: &MemoryFields,
+    windows: &Windows,
+) -> Result<()> {
+    let (ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
+    sqlx::query(
+        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, terms)
+         SELECT $1, scope_id, $2, n, $3, $4
+           FROM unnest($5::uuid[], $6::bigint[]) AS scope (scope_id, n)",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(fields.expires_at)
+    .bind(terms(&indexed_text(fields)))
+    .bind(&ids)
+    .bind(&numbers)
+    .execute(&mut **conn)
+    .await?;
+    insert_vectors(conn, tenant, id, scopes, fields, windows).await
+}
+
+async fn insert_vectors(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    id: MemoryId,
+    scopes: &[Numbered],
+    fields: &MemoryFields,
+    windows: &Windows,
+) -> Result<()> {
+    let (ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
+    let dims = windows.first().map_or(0, Vec::len);
+    let vectors: Vec<HalfVector> = windows.iter().map(|window| halved(window)).collect();
+    sqlx::query(
+        "INSERT INTO placements (tenant_id, scope_id, memory_id, window_no, n, dims, expires_at, embedding)
+         SELECT $1, scope.scope_id, $2, win.no - 1, scope.n, $3, $4, win.embedding
+           FROM unnest($5::uuid[], $6::bigint[]) AS scope (scope_id, n)
+          CROSS JOIN unnest($7::halfvec[]) WITH ORDINALITY AS win (embedding, no)",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(dims as i32)
+    .bind(fields.expires_at)
+    .bind(&ids)
+    .bind(&numbers)
+    .bind(vectors)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
+/// Brings every placement of an edited memory up to date; `windows` only where its text changed.
+pub async fn update(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    id: MemoryId,
+    scopes: &[Numbered],
+    fields: &MemoryFields,
+    windows: Option<&Windows>,
+) -> Result<()> {
+    let (ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
+    sqlx::query(
+        "UPDATE placement_terms p
+            SET n = scope.n, expires_at = $3, terms = $4
+           FROM unnest($5::uuid[], $6::bigint[]) AS scope (scope_id, n)
+          WHERE p.tenant_id = $1 AND p.scope_id = scope.scope_id AND p.memory_id = $2",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(fields.expires_at)
+    .bind(terms(&indexed_text(fields)))
+    .bind(&ids)
+    .bind(&numbers)
+    .execute(&mut **conn)
+    .await?;
+    match windows {
+        Some(windows) => {
+            delete_vectors(conn, tenant, &[id], &ids).await?;
+            insert_vectors(conn, tenant, id, scopes, fields, windows).await
+        }
+        None => {
+            sqlx::query(
+                "UPDATE placements p
+                    SET n = scope.n, expires_at = $3
+                   FROM unnest($4::uuid[], $5::bigint[]) AS scope (scope_id, n)
+                  WHERE p.tenant_id = $1 AND p.scope_id = scope.scope_id AND p.memory_id = $2",
+            )
+            .bind(tenant)
+            .bind(id)
+            .bind(fields.expires_at)
+            .bind(&ids)
+            .bind(&numbers)
+            .execute(&mut **conn)
+            .await?;
+            Ok(())
+        }
+    }
+}
+
+/// Takes memories out of all their scopes and records that they left.
+pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId], scopes: &[Numbered]) -> Result<()> {
+    let (scope_ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
+    delete_vectors(conn, tenant, ids, &scope_ids).await?;
+    sqlx::query(
+        "WITH gone AS (
+             DELETE FROM placement_terms
+              WHERE tenant_id = $1 AND memory_id = ANY($2)
+          RETURNING scope_id, memory_id
+         )
+         INSERT INTO scope_removals (tenant_id, scope_id, n, memory_id)
+         SELECT $1, gone.scope_id, scope.n, gone.memory_id
+           FROM gone
+           JOIN unnest($3::uuid[], $4::bigint[]) AS scope (scope_id, n) ON scope.scope_id = gone.scope_id",
+    )
+    .bind(tenant)
+    .bind(ids)
+    .bind(&scope_ids)
+    .bind(&numbers)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
+/// Naming the scopes lets the primary key find the rows.
+async fn delete_vectors(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId], scopes: &[ScopeId]) -> Result<()> {
+    sqlx::query("DELETE FROM placements WHERE tenant_id = $1 AND scope_id = ANY($3) AND memory_id = ANY($2)")
+        .bind(tenant)
+        .bind(ids)
+        .bind(scopes)
+        .execute(&mut **conn)
+        .await?;
+    Ok(())
+}
+
+/// Float16 keeps all of the ranking at half the bytes.
+pub fn halved(vector: &[f32]) -> HalfVector {
+    HalfVector::from(vector.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>())
+}

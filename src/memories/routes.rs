@@ -1,0 +1,225 @@
+//! Routes of memories.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::ETAG;
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::app::App;
+use crate::auth::{Caller, Reader, Writer};
+use crate::error::{Code, Error, Invalid, Result};
+use crate::http::{Body, FromBody, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
+use crate::ids::{ExternalId, MemoryId};
+use crate::json::{Fields, FromJson, Json as JsonIn};
+use crate::memories::model::{NewMemories, Reach};
+use crate::memories::patch::MemoryPatch;
+use crate::memories::service::{self, Author, Outcome, Remembered};
+use crate::memories::store::{self, Position};
+use crate::memories::{Memory, MemoryFilter, NewMemory};
+
+pub fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(remember)
+        .service(remember_batch)
+        .service(list_memories)
+        .service(forget_matching)
+        .service(get_memory)
+        .service(patch_memory)
+        .service(forget_memory);
+}
+
+/// Remember
+///
+/// When this answers, the memory can be recalled, on every instance. With the key of an existing memory, all its
+/// fields are replaced. Without a key, equal content of the same agent is not stored twice: the answer is the memory
+/// that is there, with `Cairn-Duplicate: true`.
+#[utoipa::path(tag = "memories", params(("agent_id" = ExternalId, Path)), request_body = NewMemory,
+    responses((status = CREATED, body = Memory), (status = OK, body = Memory), Problems))]
+#[post("/agents/{agent_id}/remember")]
+async fn remember(caller: Writer, app: Data<App>, body: Body<NewMemory>) -> Result<HttpResponse> {
+    service::check_model(&app, &caller.embedding_pin)?;
+    body.0.fields.check_expiry(caller.checked_at)?;
+    let remembered = service::remember(app.into_inner(), author(&caller)?, vec![body.0]).await?;
+    let Remembered { memory, outcome } =
+        remembered.into_iter().next().ok_or_else(|| Error::Internal(anyhow::anyhow!("remember returned nothing")))?;
+    let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = HttpResponse::build(status);
+    response.insert_header((ETAG, memory.etag().to_string()));
+    if outcome == Outcome::Duplicate && memory.fields.key.is_none() {
+        response.insert_header(("Cairn-Duplicate", "true"));
+    }
+    Ok(response.json(memory))
+}
+
+/// What a batch came to, in the order sent.
+#[derive(Serialize, ToSchema)]
+struct RememberedBatch {
+    items: Vec<Remembered>,
+}
+
+/// Remember a batch
+///
+/// All or nothing, in one commit. Two memories of a batch must not have the same key.
+#[utoipa::path(tag = "memories", params(("agent_id" = ExternalId, Path)), request_body = NewMemories,
+    responses((status = OK, body = RememberedBatch), Problems))]
+#[post("/agents/{agent_id}/remember/batch")]
+async fn remember_batch(caller: Writer, app: Data<App>, body: Body<NewMemories>) -> Result<Json<RememberedBatch>> {
+    service::check_model(&app, &caller.embedding_pin)?;
+    for (index, memory) in body.0.memories.iter().enumerate() {
+        memory.fields.check_expiry(caller.checked_at).map_err(|invalid| invalid.under(index).under("memories"))?;
+    }
+    let items = service::remember(app.into_inner(), author(&caller)?, body.0.memories).await?;
+    Ok(Json(RememberedBatch { items }))
+}
+
+/// List an agent's memories
+///
+/// Newest first. Filters may be repeated (`kinds=fact&kinds=event`); all that are given must hold.
+#[utoipa::path(tag = "memories",
+    params(("agent_id" = ExternalId, Path), ("limit" = Option<u32>, Query, description = "1 to 200, default 50"),
+        ("cursor" = Option<String>, Query), ("kinds" = Option<Vec<String>>, Query), ("tags_any" = Option<Vec<String>>, Query),
+        ("tags_all" = Option<Vec<String>>, Query), ("speakers" = Option<Vec<String>>, Query), ("sources" = Option<Vec<String>>, Query),
+        ("key" = Option<String>, Query), ("min_importance" = Option<f64>, Query), ("created_after" = Option<String>, Query),
+        ("created_before" = Option<String>, Query), ("occurred_after" = Option<String>, Query), ("occurred_before" = Option<String>, Query)),
+    responses((status = OK, body = Page<Memory>), Problems))]
+#[get("/agents/{agent_id}/memories")]
+async fn list_memories(caller: Reader, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Memory>>> {
+    let mut params = Params::of(&request)?;
+    let binding =
+        cursor_binding(&caller.tenant.to_string(), &caller.principal(), request.path(), request.query_string());
+    let page = PageRequest::read(&mut params, &app.cursor_key, binding, caller.checked_at)?;
+    let filter = MemoryFilter::read_params(&mut params);
+    params.finish()?;
+    let (db, tenant, agent, reach) = (app.db.clone(), caller.tenant, caller.known_agent()?, reach(&caller));
+    let (after, limit) = (page.after.as_deref().map(position).transpose()?, page.limit.probe());
+    let memories = app.db.run(async move {
+        store::list(&mut db.read(tenant).await?, tenant, agent, reach.circles.as_deref(), &filter, after, limit).await
+    });
+    Ok(Json(page.page(&app.cursor_key, memories.await?, |memory| {
+        format!("{}:{}", memory.created_at.unix_timestamp_nanos() / 1000, memory.id)
+    })?))
+}
+
+/// What to forget.
+#[derive(ToSchema)]
+struct ForgetRequest {
+    /// At least one condition.
+    filter: MemoryFilter,
+}
+
+impl FromJson for ForgetRequest {
+    fn from_json(json: &JsonIn<'_>) -> Result<Self, Vec<Invalid>> {
+        let mut fields = Fields::of(json)?;
+        let filter = fields.required::<MemoryFilter>("filter");
+        if filter.as_ref().is_some_and(MemoryFilter::is_empty) {
+            fields.complain(
+                "filter",
+                Invalid::new(Code::FieldEmpty, "must have a condition; to forget everything, delete the agent"),
+            );
+        }
+        fields.finish(|| Some(Self { filter: filter? }))
+    }
+}
+
+impl FromBody for ForgetRequest {}
+
+/// How many memories were forgotten.
+#[derive(Serialize, ToSchema)]
+struct Forgotten {
+    forgotten: u64,
+}
+
+/// Forget what matches
+///
+/// The agent's own memories that match the filter, all or none.
+#[utoipa::path(tag = "memories", params(("agent_id" = ExternalId, Path)), request_body = ForgetRequest,
+    responses((status = OK, body = Forgotten), Problems))]
+#[post("/agents/{agent_id}/forget")]
+async fn forget_matching(caller: Writer, app: Data<App>, body: Body<ForgetRequest>) -> Result<Json<Forgotten>> {
+    caller.known_agent()?;
+    let work = service::forget_matching(app.db.clone(), caller.tenant, caller.agent()?.id.clone(), body.0.filter);
+    Ok(Json(Forgotten { forgotten: app.db.run(work).await? }))
+}
+
+/// Get a memory
+#[utoipa::path(tag = "memories", params(("id" = MemoryId, Path)), responses((status = OK, body = Memory), Problems))]
+#[get("/memories/{id}")]
+async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<HttpResponse> {
+    let (db, tenant, id, reach) = (app.db.clone(), caller.tenant, memory_id(&id)?, reach(&caller));
+    let memory = app.db.run(async move { store::find(&mut db.read(tenant).await?, tenant, id, &reach).await }).await?;
+    let memory = memory.ok_or_else(|| Error::not_found("memory"))?;
+    Ok(HttpResponse::Ok().insert_header((ETAG, memory.etag().to_string())).json(memory))
+}
+
+/// Change a memory
+///
+/// A JSON merge patch: absent fields stay, null sets back to the default. New text is embedded anew.
+#[utoipa::path(tag = "memories", params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
+    request_body = MemoryPatch, responses((status = OK, body = Memory), Problems))]
+#[patch("/memories/{id}")]
+async fn patch_memory(
+    caller: Writer,
+    app: Data<App>,
+    id: Path<String>,
+    condition: IfMatch,
+    body: Body<MemoryPatch>,
+) -> Result<HttpResponse> {
+    service::check_model(&app, &caller.embedding_pin)?;
+    body.0.check_expiry(caller.checked_at)?;
+    let edit =
+        service::Edit { tenant: caller.tenant, id: memory_id(&id)?, reach: reach(&caller), patch: body.0, condition };
+    let memory = service::edit(app.into_inner(), edit).await?;
+    Ok(HttpResponse::Ok().insert_header((ETAG, memory.etag().to_string())).json(memory))
+}
+
+/// Forget a memory
+///
+/// Its content is gone from everywhere.
+#[utoipa::path(tag = "memories", params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = NO_CONTENT), Problems))]
+#[delete("/memories/{id}")]
+async fn forget_memory(caller: Writer, app: Data<App>, id: Path<String>, condition: IfMatch) -> Result<HttpResponse> {
+    let forget = service::forget(app.db.clone(), caller.tenant, memory_id(&id)?, reach(&caller), condition);
+    app.db.run(forget).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn memory_id(raw: &str) -> Result<MemoryId> {
+    Ok(MemoryId::parse(raw).map_err(|invalid| invalid.under("id"))?)
+}
+
+fn author(caller: &Caller) -> Result<Author> {
+    let agent = caller.agent()?;
+    Ok(Author {
+        tenant: caller.tenant,
+        agent: agent.id.clone(),
+        uid: agent.uid,
+        may_create: caller.auto_create_agents && !caller.bound,
+        reach: reach(caller),
+    })
+}
+
+/// An agent sees its circles; a trusted back end sees all of its tenant.
+fn reach(caller: &Caller) -> Reach {
+    match caller.acting() {
+        // An agent that is not there reaches nothing: no memory has the nil author.
+        Some(agent) => Reach {
+            acting: Some(agent.uid.unwrap_or(crate::ids::AgentUid::from_uuid(uuid::Uuid::nil()))),
+            circles: Some(caller.memberships.iter().map(|membership| membership.content).collect()),
+        },
+        None => Reach { acting: None, circles: None },
+    }
+}
+
+/// The position in a cursor. Cursors are signed, so only this function's own output comes back.
+fn position(text: &str) -> Result<Position> {
+    let parsed = text.split_once(':').and_then(|(micros, id)| {
+        let nanos = micros.parse::<i128>().ok()?.checked_mul(1000)?;
+        let created_at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
+        Some(Position { created_at, id: MemoryId::parse(id).ok()? })
+    });
+    parsed.ok_or_else(|| Error::refused(Code::InvalidCursor, "the cursor does not belong to this list; start over"))
+}

@@ -1,0 +1,91 @@
+//! Editing a memory. Text is embedded before the transaction; if the memory changes meanwhile,
+//! so that another text would have to be embedded, the edit starts over.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::db::{Attempt, Db, WriteTx, retrying};
+use crate::embeddings::Windows;
+use crate::error::{Error, Result};
+use crate::http::IfMatch;
+use crate::ids::{MemoryId, TenantId};
+use crate::memories::model::{Memory, Reach, check_author};
+use crate::memories::patch::MemoryPatch;
+use crate::memories::service::numbered;
+use crate::memories::text::indexed_text;
+use crate::memories::{placements, store};
+
+/// An edit as asked for.
+pub struct Edit {
+    pub tenant: TenantId,
+    pub id: MemoryId,
+    pub reach: Reach,
+    pub patch: MemoryPatch,
+    pub condition: IfMatch,
+}
+
+/// A text and what it was embedded to.
+struct Embedded {
+    text: String,
+    windows: Windows,
+}
+
+pub async fn edit(app: Arc<App>, edit: Edit) -> Result<Memory> {
+    let edit = Arc::new(edit);
+    let (db, work) = (app.db.clone(), edit.clone());
+    let before = app.db.run(async move { read(&db, &work).await }).await?;
+    let after = edit.patch.apply(&before.fields)?;
+    let text = indexed_text(&after);
+    let embedded = if text == indexed_text(&before.fields) {
+        None
+    } else {
+        let windows = app.embedder.embed_texts(vec![text.clone()]).await?.pop().unwrap_or_default();
+        Some(Embedded { text, windows })
+    };
+    let embedded = Arc::new(embedded);
+    let db = app.db.clone();
+    let work = retrying(move || {
+        let (db, edit, embedded) = (db.clone(), edit.clone(), embedded.clone());
+        async move { attempt(db.write(edit.tenant).await?, &edit, embedded.as_ref().as_ref()).await }
+    });
+    app.db.run(work).await
+}
+
+async fn read(db: &Db, edit: &Edit) -> Result<Memory> {
+    let memory = store::find(&mut db.read(edit.tenant).await?, edit.tenant, edit.id, &edit.reach).await?;
+    let memory = memory.ok_or_else(|| Error::not_found("memory"))?;
+    check_author(&memory, &edit.reach)?;
+    edit.condition.check(memory.etag())?;
+    Ok(memory)
+}
+
+async fn attempt(mut tx: WriteTx, edit: &Edit, embedded: Option<&Embedded>) -> Result<Attempt<Memory>> {
+    let tenant = edit.tenant;
+    if !store::lock(&mut tx, tenant, edit.id).await? {
+        return Err(Error::not_found("memory"));
+    }
+    let scopes = placements::scopes_of(&mut tx, tenant, &[edit.id]).await?;
+    tx.lock_scopes(&scopes).await?;
+    let before = store::find(&mut tx, tenant, edit.id, &edit.reach).await?;
+    let before = before.ok_or_else(|| Error::not_found("memory"))?;
+    check_author(&before, &edit.reach)?;
+    edit.condition.check(before.etag())?;
+    let after = edit.patch.apply(&before.fields)?;
+    if after == before.fields {
+        return Ok(Attempt::Done(before));
+    }
+    let text = indexed_text(&after);
+    let windows = match embedded {
+        _ if text == indexed_text(&before.fields) => None,
+        Some(embedded) if embedded.text == text => Some(&embedded.windows),
+        // Someone edited the other half of the text after it was embedded.
+        _ => return Err(Error::changed_meanwhile()),
+    };
+    tx.bump(&scopes).await?;
+    store::update(&mut tx, tenant, edit.id, &after).await?;
+    let numbered = numbered(&tx, &scopes)?;
+    placements::update(&mut tx, tenant, edit.id, &numbered, &after, windows).await?;
+    let memory = store::find(&mut tx, tenant, edit.id, &edit.reach).await?;
+    tx.commit(&scopes).await?;
+    Ok(Attempt::Done(memory.ok_or_else(|| Error::not_found("memory"))?))
+}

@@ -1,0 +1,66 @@
+//! Forgetting: one memory, those that match, those that have expired, all of an agent.
+
+use crate::agents;
+use crate::db::{Db, WriteTx};
+use crate::error::{Error, Result};
+use crate::http::IfMatch;
+use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
+use crate::memories::model::{Reach, check_author};
+use crate::memories::service::numbered;
+use crate::memories::{MemoryFilter, placements, store};
+
+/// Forgets one memory, everywhere.
+pub async fn forget(db: Db, tenant: TenantId, id: MemoryId, reach: Reach, condition: IfMatch) -> Result<()> {
+    let mut tx = db.write(tenant).await?;
+    let locked = store::lock_for_delete(&mut tx, tenant, &[id]).await?;
+    let memory = store::find(&mut tx, tenant, id, &reach).await?.ok_or_else(|| Error::not_found("memory"))?;
+    check_author(&memory, &reach)?;
+    condition.check(memory.etag())?;
+    let touched = remove(&mut tx, tenant, &locked).await?;
+    tx.commit(&touched).await
+}
+
+/// Forgets an agent's own memories that match; returns how many.
+pub async fn forget_matching(db: Db, tenant: TenantId, agent: ExternalId, filter: MemoryFilter) -> Result<u64> {
+    let mut tx = db.write(tenant).await?;
+    let agent = agents::lock(&mut tx, tenant, &agent).await?.ok_or_else(|| Error::not_found("agent"))?;
+    let locked = store::lock_matching(&mut tx, tenant, agent, &filter).await?;
+    let touched = remove(&mut tx, tenant, &locked).await?;
+    if !touched.is_empty() {
+        tx.commit(&touched).await?;
+    }
+    Ok(locked.len() as u64)
+}
+
+/// Deletes at most `limit` memories that have expired by the database's clock; returns how many.
+pub async fn purge_expired(db: Db, tenant: TenantId, limit: i64) -> Result<u64> {
+    let mut tx = db.write(tenant).await?;
+    let locked = store::lock_expired(&mut tx, tenant, limit).await?;
+    let touched = remove(&mut tx, tenant, &locked).await?;
+    if !touched.is_empty() {
+        tx.commit(&touched).await?;
+    }
+    Ok(locked.len() as u64)
+}
+
+/// Takes all memories of an agent along with it, within the transaction that deletes the agent.
+/// Returns how many, and the scopes that were touched.
+pub async fn erase_author(tx: &mut WriteTx, tenant: TenantId, agent: AgentUid) -> Result<(u64, Vec<ScopeId>)> {
+    let locked = store::lock_author(tx, tenant, agent).await?;
+    let touched = remove(tx, tenant, &locked).await?;
+    Ok((locked.len() as u64, touched))
+}
+
+/// Removes locked memories from all their scopes and for good; returns the scopes.
+async fn remove(tx: &mut WriteTx, tenant: TenantId, locked: &[MemoryId]) -> Result<Vec<ScopeId>> {
+    if locked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scopes = placements::scopes_of(tx, tenant, locked).await?;
+    tx.lock_scopes(&scopes).await?;
+    tx.bump(&scopes).await?;
+    let numbered = numbered(tx, &scopes)?;
+    placements::delete(tx, tenant, locked, &numbered).await?;
+    store::delete(tx, tenant, locked).await?;
+    Ok(scopes)
+}

@@ -1,0 +1,226 @@
+//! Remembering: one memory or a batch, all or none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::agents;
+use crate::app::App;
+use crate::db::{Attempt, WriteTx, retrying};
+use crate::embeddings::Windows;
+use crate::error::{Error, Result};
+use crate::ids::{AgentUid, MemoryId, ScopeId};
+use crate::memories::model::{Memory, MemoryFields, MemoryKey, NewMemory};
+use crate::memories::service::{Author, numbered};
+use crate::memories::store::{Stored, content_hash};
+use crate::memories::text::indexed_text;
+use crate::memories::{placements, store};
+
+/// What remembering came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Created,
+    /// The key existed: all fields are as sent.
+    Replaced,
+    /// It was there already: nothing changed.
+    Duplicate,
+}
+
+/// One item of a batch, in the order sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Remembered {
+    pub memory: Memory,
+    pub outcome: Outcome,
+}
+
+/// Remembers in the order given. When this returns, every memory can be recalled, on any instance.
+pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Result<Vec<Remembered>> {
+    if new.iter().any(|memory| memory.circles.as_ref().is_some_and(|circles| !circles.is_empty())) {
+        return Err(Error::not_found("circle"));
+    }
+    let fields: Vec<MemoryFields> = new.into_iter().map(|memory| memory.fields).collect();
+    let windows = app.embedder.embed_texts(fields.iter().map(indexed_text).collect()).await?;
+    let batch = Arc::new((author, fields, windows));
+    let db = app.db.clone();
+    let work = retrying(move || {
+        let (db, batch) = (db.clone(), batch.clone());
+        async move {
+            let (author, fields, windows) = &*batch;
+            attempt(db.write(author.tenant).await?, author, fields, windows).await
+        }
+    });
+    app.db.run(work).await
+}
+
+async fn attempt(
+    mut tx: WriteTx,
+    author: &Author,
+    new: &[MemoryFields],
+    windows: &[Windows],
+) -> Result<Attempt<Vec<Remembered>>> {
+    let agent = agents::ensure(&mut tx, author.tenant, &author.agent, author.may_create).await?;
+    let keys: Vec<MemoryKey> = new.iter().filter_map(|fields| fields.key.clone()).collect();
+    let locked =
+        if keys.is_empty() { Vec::new() } else { store::lock_keys(&mut tx, author.tenant, agent, &keys).await? };
+    let mut scopes = placements::scopes_of(&mut tx, author.tenant, &locked).await?;
+    scopes.push(agent.scope());
+    scopes.sort_unstable();
+    scopes.dedup();
+    tx.lock_scopes(&scopes).await?;
+
+    let hashes: Vec<Vec<u8>> = new.iter().map(|fields| content_hash(&fields.content)).collect();
+    let equal = store::search_equal(&mut tx, author.tenant, agent, &keys, &hashes).await?;
+    if !all_locked(&equal, &keys, &locked) {
+        return Ok(Attempt::Again);
+    }
+    let steps = decide(&equal, new, &hashes);
+    let touched = write(&mut tx, author, agent, &steps, new, windows).await?;
+    let remembered = read_back(&mut tx, author, &steps).await?;
+    if !touched.is_empty() {
+        tx.commit(&touched).await?;
+    } else if author.uid != Some(agent) {
+        // Nothing changed but for the agent, which this call created.
+        tx.commit(&[]).await?;
+    }
+    Ok(Attempt::Done(remembered))
+}
+
+/// A memory of one of the keys that appeared after the locks were taken is not locked.
+fn all_locked(equal: &[Stored], keys: &[MemoryKey], locked: &[MemoryId]) -> bool {
+    let keyed = equal.iter().filter(|stored| stored.fields.key.as_ref().is_some_and(|key| keys.contains(key)));
+    keyed.into_iter().all(|stored| locked.contains(&stored.memory_id))
+}
+
+/// What is to be done with one memory of the batch.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Create { id: MemoryId, instead_of: Option<MemoryId> },
+    Replace { id: MemoryId, same_text: bool },
+    Keep { id: MemoryId },
+}
+
+impl Step {
+    fn id(&self) -> MemoryId {
+        match self {
+            Self::Create { id, .. } | Self::Replace { id, .. } | Self::Keep { id } => *id,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Create { .. } => Outcome::Created,
+            Self::Replace { .. } => Outcome::Replaced,
+            Self::Keep { .. } => Outcome::Duplicate,
+        }
+    }
+}
+
+/// Decides in order, so that the second of two equal memories of a batch finds the first.
+fn decide(equal: &[Stored], new: &[MemoryFields], hashes: &[Vec<u8>]) -> Vec<Step> {
+    let by_key: HashMap<&MemoryKey, &Stored> =
+        equal.iter().filter_map(|stored| Some((stored.fields.key.as_ref()?, stored))).collect();
+    let mut by_hash: HashMap<&[u8], MemoryId> = HashMap::new();
+    // Backwards, so that the oldest of several equal memories is the one that stays in the map.
+    for stored in equal.iter().rev().filter(|stored| !stored.expired) {
+        by_hash.insert(&stored.content_hash, stored.memory_id);
+    }
+    let mut steps = Vec::with_capacity(new.len());
+    for (fields, hash) in new.iter().zip(hashes) {
+        let step = match (&fields.key, by_hash.get(hash.as_slice())) {
+            (Some(key), _) => decide_keyed(by_key.get(key).copied(), fields),
+            (None, Some(id)) => Step::Keep { id: *id },
+            (None, None) => Step::Create { id: MemoryId::new(), instead_of: None },
+        };
+        by_hash.entry(hash).or_insert(step.id());
+        steps.push(step);
+    }
+    steps
+}
+
+fn decide_keyed(stored: Option<&Stored>, fields: &MemoryFields) -> Step {
+    match stored {
+        None => Step::Create { id: MemoryId::new(), instead_of: None },
+        // What has expired counts as absent, but is still in the way of the key.
+        Some(stored) if stored.expired => Step::Create { id: MemoryId::new(), instead_of: Some(stored.memory_id) },
+        Some(stored) if stored.fields == *fields => Step::Keep { id: stored.memory_id },
+        Some(stored) => {
+            Step::Replace { id: stored.memory_id, same_text: indexed_text(&stored.fields) == indexed_text(fields) }
+        }
+    }
+}
+
+/// Writes what was decided; returns the scopes it touched.
+async fn write(
+    tx: &mut WriteTx,
+    author: &Author,
+    agent: AgentUid,
+    steps: &[Step],
+    new: &[MemoryFields],
+    windows: &[Windows],
+) -> Result<Vec<ScopeId>> {
+    let changed: Vec<MemoryId> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Create { instead_of, .. } => *instead_of,
+            Step::Replace { id, .. } => Some(*id),
+            Step::Keep { .. } => None,
+        })
+        .collect();
+    let mut touched = placements::scopes_of(tx, author.tenant, &changed).await?;
+    if steps.iter().any(|step| matches!(step, Step::Create { .. })) && !touched.contains(&agent.scope()) {
+        touched.push(agent.scope());
+    }
+    tx.bump(&touched).await?;
+    for ((step, fields), windows) in steps.iter().zip(new).zip(windows) {
+        write_one(tx, author, agent, step, fields, windows).await?;
+    }
+    Ok(touched)
+}
+
+async fn write_one(
+    tx: &mut WriteTx,
+    author: &Author,
+    agent: AgentUid,
+    step: &Step,
+    fields: &MemoryFields,
+    windows: &Windows,
+) -> Result<()> {
+    let tenant = author.tenant;
+    match step {
+        Step::Create { id, instead_of } => {
+            if let Some(expired) = instead_of {
+                let scopes = placements::scopes_of(tx, tenant, &[*expired]).await?;
+                let scopes = numbered(tx, &scopes)?;
+                placements::delete(tx, tenant, &[*expired], &scopes).await?;
+                store::delete(tx, tenant, &[*expired]).await?;
+            }
+            store::insert(tx, tenant, agent, *id, fields).await?;
+            let scopes = numbered(tx, &[agent.scope()])?;
+            placements::insert(tx, tenant, *id, &scopes, fields, windows).await
+        }
+        Step::Replace { id, same_text } => {
+            store::update(tx, tenant, *id, fields).await?;
+            let scopes = placements::scopes_of(tx, tenant, &[*id]).await?;
+            let scopes = numbered(tx, &scopes)?;
+            placements::update(tx, tenant, *id, &scopes, fields, (!same_text).then_some(windows)).await
+        }
+        Step::Keep { .. } => Ok(()),
+    }
+}
+
+async fn read_back(tx: &mut WriteTx, author: &Author, steps: &[Step]) -> Result<Vec<Remembered>> {
+    let ids: Vec<MemoryId> = steps.iter().map(Step::id).collect();
+    let memories = store::find_many(tx, author.tenant, &ids, author.reach.circles.as_deref()).await?;
+    let by_id: HashMap<MemoryId, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
+    steps
+        .iter()
+        .map(|step| {
+            // It can only be missing if it expired while it was being written.
+            let memory = by_id.get(&step.id()).cloned().ok_or_else(|| Error::not_found("memory"))?;
+            Ok(Remembered { memory, outcome: step.outcome() })
+        })
+        .collect()
+}

@@ -1,0 +1,315 @@
+//! SQL for memories themselves. Where they are visible is the business of `placements`.
+
+use sha2::{Digest, Sha256};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, AssertSqlSafe, FromRow, Postgres, QueryBuilder};
+use time::OffsetDateTime;
+
+use crate::db::TenantConn;
+use crate::error::{Code, ConstraintExt, Error, Result};
+use crate::ids::{AgentUid, MemoryId, ScopeId, TenantId};
+use crate::memories::MemoryFilter;
+use crate::memories::model::{Memory, MemoryContent, MemoryFields, MemoryKey, Reach};
+
+/// `$1` is the tenant, `$2` the circles that may be named (NULL: all).
+const SELECT: &str = "
+    SELECT m.memory_id, a.agent_id, m.agent_uid, m.content, m.kind, m.key, m.tags, m.importance, m.metadata,
+           m.speaker, m.source_type, m.source_id, m.source_seq, m.occurred_at, m.expires_at,
+           m.created_at, m.updated_at, m.version,
+           ARRAY(SELECT c.circle_id
+                   FROM placement_terms p
+                   JOIN circles c ON c.tenant_id = p.tenant_id AND c.content_scope = p.scope_id
+                  WHERE p.tenant_id = m.tenant_id AND p.memory_id = m.memory_id
+                    AND ($2::uuid[] IS NULL OR p.scope_id = ANY($2))
+                  ORDER BY c.circle_id) AS circles
+      FROM memories m
+      JOIN agents a ON a.tenant_id = m.tenant_id AND a.agent_uid = m.agent_uid
+     WHERE m.tenant_id = $1 AND (m.expires_at IS NULL OR m.expires_at > statement_timestamp())";
+
+pub fn content_hash(content: &MemoryContent) -> Vec<u8> {
+    Sha256::digest(content.as_str()).to_vec()
+}
+
+/// A memory within reach. What has expired is absent.
+pub async fn find(conn: &mut TenantConn, tenant: TenantId, id: MemoryId, reach: &Reach) -> Result<Option<Memory>> {
+    let sql = format!(
+        "{SELECT} AND m.memory_id = $3
+            AND ($4::uuid IS NULL OR m.agent_uid = $4
+                 OR EXISTS (SELECT FROM placement_terms p
+                             WHERE p.tenant_id = $1 AND p.memory_id = m.memory_id AND p.scope_id = ANY($2)))"
+    );
+    let memory = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tenant)
+        .bind(&reach.circles)
+        .bind(id)
+        .bind(reach.acting)
+        .fetch_optional(&mut **conn)
+        .await?;
+    Ok(memory)
+}
+
+/// These memories, in no particular order, naming the given circles only.
+pub async fn find_many(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    ids: &[MemoryId],
+    circles: Option<&[ScopeId]>,
+) -> Result<Vec<Memory>> {
+    let memories = sqlx::query_as(AssertSqlSafe(format!("{SELECT} AND m.memory_id = ANY($3)")))
+        .bind(tenant)
+        .bind(circles)
+        .bind(ids)
+        .fetch_all(&mut **conn)
+        .await?;
+    Ok(memories)
+}
+
+/// Where a page of a list begins: after this one.
+#[derive(Debug, Clone, Copy)]
+pub struct Position {
+    pub created_at: OffsetDateTime,
+    pub id: MemoryId,
+}
+
+/// An agent's own memories, newest first.
+pub async fn list(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    circles: Option<&[ScopeId]>,
+    filter: &MemoryFilter,
+    after: Option<Position>,
+    limit: i64,
+) -> Result<Vec<Memory>> {
+    let mut given = PgArguments::default();
+    given.add(tenant).map_err(sqlx::Error::Encode)?;
+    given.add(circles).map_err(sqlx::Error::Encode)?;
+    let mut sql = QueryBuilder::<Postgres>::with_arguments(SELECT, given);
+    sql.push(" AND m.agent_uid = ").push_bind(agent);
+    filter.push(&mut sql, tenant);
+    if let Some(after) = after {
+        sql.push(" AND (m.created_at, m.memory_id) < (").push_bind(after.created_at);
+        sql.push(", ").push_bind(after.id).push(")");
+    }
+    sql.push(" ORDER BY m.created_at DESC, m.memory_id DESC LIMIT ").push_bind(limit);
+    Ok(sql.build_query_as().fetch_all(&mut **conn).await?)
+}
+
+/// A memory as a write sees it, expired or not.
+#[derive(Debug, Clone, FromRow)]
+pub struct Stored {
+    pub memory_id: MemoryId,
+    pub content_hash: Vec<u8>,
+    pub expired: bool,
+    #[sqlx(flatten)]
+    pub fields: MemoryFields,
+}
+
+/// What a new memory of this agent may be equal to: the memories with one of these keys or contents.
+pub async fn search_equal(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    keys: &[MemoryKey],
+    hashes: &[Vec<u8>],
+) -> Result<Vec<Stored>> {
+    let keys: Vec<&str> = keys.iter().map(MemoryKey::as_str).collect();
+    let stored = sqlx::query_as(
+        "SELECT memory_id, content_hash, content, kind, key, tags, importance, metadata, speaker,
+                source_type, source_id, source_seq, occurred_at, expires_at,
+                coalesce(expires_at <= now(), false) AS expired
+           FROM memories
+          WHERE tenant_id = $1 AND agent_uid = $2 AND (key = ANY($3) OR content_hash = ANY($4))
+          ORDER BY memory_id",
+    )
+    .bind(tenant)
+    .bind(agent)
+    .bind(keys)
+    .bind(hashes)
+    .fetch_all(&mut **conn)
+    .await?;
+    Ok(stored)
+}
+
+/// Locks the memories of these keys against edits, in the order of their ids.
+pub async fn lock_keys(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    keys: &[MemoryKey],
+) -> Result<Vec<MemoryId>> {
+    let keys: Vec<&str> = keys.iter().map(MemoryKey::as_str).collect();
+    let ids = sqlx::query_scalar(
+        "SELECT memory_id FROM memories
+          WHERE tenant_id = $1 AND agent_uid = $2 AND key = ANY($3)
+          ORDER BY memory_id
+            FOR NO KEY UPDATE",
+    )
+    .bind(tenant)
+    .bind(agent)
+    .bind(keys)
+    .fetch_all(&mut **conn)
+    .await?;
+    Ok(ids)
+}
+
+/// Locks one memory against edits; false if it is gone.
+pub async fn lock(conn: &mut TenantConn, tenant: TenantId, id: MemoryId) -> Result<bool> {
+    let row = sqlx::query("SELECT FROM memories WHERE tenant_id = $1 AND memory_id = $2 FOR NO KEY UPDATE")
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(&mut **conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Locks memories that are to be deleted. Those that are gone, or no longer match, are left out.
+pub async fn lock_for_delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<Vec<MemoryId>> {
+    let locked = sqlx::query_scalar(
+        "SELECT memory_id FROM memories
+          WHERE tenant_id = $1 AND memory_id = ANY($2)
+          ORDER BY memory_id
+            FOR UPDATE",
+    )
+    .bind(tenant)
+    .bind(ids)
+    .fetch_all(&mut **conn)
+    .await?;
+    Ok(locked)
+}
+
+/// Locks an agent's own memories that match. A row that changes meanwhile is checked again by Postgres.
+pub async fn lock_matching(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    filter: &MemoryFilter,
+) -> Result<Vec<MemoryId>> {
+    let mut sql = QueryBuilder::<Postgres>::new("SELECT m.memory_id FROM memories m WHERE m.tenant_id = ");
+    sql.push_bind(tenant).push(" AND m.agent_uid = ").push_bind(agent);
+    sql.push(" AND (m.expires_at IS NULL OR m.expires_at > statement_timestamp())");
+    filter.push(&mut sql, tenant);
+    sql.push(" ORDER BY m.memory_id FOR UPDATE");
+    Ok(sql.build_query_scalar().fetch_all(&mut **conn).await?)
+}
+
+/// Locks what has expired by the database's clock, the oldest first.
+pub async fn lock_expired(conn: &mut TenantConn, tenant: TenantId, limit: i64) -> Result<Vec<MemoryId>> {
+    let mut ids: Vec<MemoryId> = sqlx::query_scalar(
+        "SELECT memory_id FROM memories
+          WHERE tenant_id = $1 AND expires_at <= now()
+          ORDER BY expires_at
+          LIMIT $2",
+    )
+    .bind(tenant)
+    .bind(limit)
+    .fetch_all(&mut **conn)
+    .await?;
+    ids.sort_unstable();
+    sqlx::query_scalar(
+        "SELECT memory_id FROM memories
+          WHERE tenant_id = $1 AND memory_id = ANY($2) AND expires_at <= now()
+          ORDER BY memory_id
+            FOR UPDATE",
+    )
+    .bind(tenant)
+    .bind(ids)
+    .fetch_all(&mut **conn)
+    .await
+    .map_err(Error::from)
+}
+
+/// All memories of an agent, locked for their end.
+pub async fn lock_author(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) -> Result<Vec<MemoryId>> {
+    let ids = sqlx::query_scalar(
+        "SELECT memory_id FROM memories
+          WHERE tenant_id = $1 AND agent_uid = $2
+          ORDER BY memory_id
+            FOR UPDATE",
+    )
+    .bind(tenant)
+    .bind(agent)
+    .fetch_all(&mut **conn)
+    .await?;
+    Ok(ids)
+}
+
+pub async fn insert(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    id: MemoryId,
+    fields: &MemoryFields,
+) -> Result<()> {
+    let insert = sqlx::query(
+        "INSERT INTO memories
+                (tenant_id, memory_id, agent_uid, content, content_hash, kind, key, tags, importance, metadata,
+                 speaker, source_type, source_id, source_seq, occurred_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+    );
+    let source = fields.source.as_ref();
+    insert
+        .bind(tenant)
+        .bind(id)
+        .bind(agent)
+        .bind(&fields.content)
+        .bind(content_hash(&fields.content))
+        .bind(fields.kind)
+        .bind(&fields.key)
+        .bind(fields.tags.as_slice())
+        .bind(fields.importance)
+        .bind(sqlx::types::Json(&fields.metadata))
+        .bind(&fields.speaker)
+        .bind(source.map(|source| &source.kind))
+        .bind(source.map(|source| &source.id))
+        .bind(source.and_then(|source| source.seq))
+        .bind(fields.occurred_at)
+        .bind(fields.expires_at)
+        .execute(&mut **conn)
+        .await?;
+    Ok(())
+}
+
+/// Replaces what the memory says; its author, its age and its id stay.
+pub async fn update(conn: &mut TenantConn, tenant: TenantId, id: MemoryId, fields: &MemoryFields) -> Result<()> {
+    let update = sqlx::query(
+        "UPDATE memories
+            SET content = $3, content_hash = $4, kind = $5, key = $6, tags = $7, importance = $8, metadata = $9,
+                speaker = $10, source_type = $11, source_id = $12, source_seq = $13, occurred_at = $14,
+                expires_at = $15, version = version + 1, updated_at = now()
+          WHERE tenant_id = $1 AND memory_id = $2",
+    );
+    let source = fields.source.as_ref();
+    update
+        .bind(tenant)
+        .bind(id)
+        .bind(&fields.content)
+        .bind(content_hash(&fields.content))
+        .bind(fields.kind)
+        .bind(&fields.key)
+        .bind(fields.tags.as_slice())
+        .bind(fields.importance)
+        .bind(sqlx::types::Json(&fields.metadata))
+        .bind(&fields.speaker)
+        .bind(source.map(|source| &source.kind))
+        .bind(source.map(|source| &source.id))
+        .bind(source.and_then(|source| source.seq))
+        .bind(fields.occurred_at)
+        .bind(fields.expires_at)
+        .execute(&mut **conn)
+        .await
+        .on_constraint("memories_key_key", || {
+            Error::refused(Code::KeyTaken, "another memory of this agent has this key")
+        })?;
+    Ok(())
+}
+
+/// Deletes the memories; their placements must be gone.
+pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<u64> {
+    let done = sqlx::query("DELETE FROM memories WHERE tenant_id = $1 AND memory_id = ANY($2)")
+        .bind(tenant)
+        .bind(ids)
+        .execute(&mut **conn)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,84 @@
+//! What of a memory is embedded and indexed: `[date] speaker: content`, as far as these are given,
+//! and the words of it. Changing the form makes old vectors incomparable: see `embeddings::TEXT_FORM`.
+
+use std::cell::LazyCell;
+
+use rust_stemmers::{Algorithm, Stemmer};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::memories::model::MemoryFields;
+
+/// The text that stands for a memory in both searches.
+pub fn indexed_text(memory: &MemoryFields) -> String {
+    let mut text = String::with_capacity(memory.content.as_str().len() + 32);
+    if let Some(date) = memory.occurred_at {
+        text.push_str(&format!("[{} {} {}] ", date.day(), date.month(), date.year()));
+    }
+    if let Some(speaker) = &memory.speaker {
+        text.push_str(speaker.as_str());
+        text.push_str(": ");
+    }
+    text.push_str(memory.content.as_str());
+    text
+}
+
+thread_local! {
+    static STEMMER: LazyCell<Stemmer> = const { LazyCell::new(|| Stemmer::create(Algorithm::English)) };
+}
+
+/// The words of a text as 32-bit hashes, repeats included, in ascending order: Unicode words in
+/// lower case, without the words that every text has, reduced to their stems (Snowball, English).
+pub fn terms(text: &str) -> Vec<i32> {
+    let mut terms: Vec<i32> = STEMMER.with(|stemmer| {
+        let words = text.unicode_words().map(str::to_lowercase);
+        // Both halves of "Mel's" and "user_id" are words of their own.
+        let words: Vec<String> =
+            words.flat_map(|word| word.split(['\'', '’', '_']).map(str::to_owned).collect::<Vec<_>>()).collect();
+        let kept = words.iter().filter(|word| !word.is_empty() && !STOP_WORDS.contains(&word.as_str()));
+        kept.map(|word| hash(&stemmer.stem(word))).collect()
+    });
+    terms.sort_unstable();
+    terms
+}
+
+fn hash(term: &str) -> i32 {
+    crc32fast::hash(term.as_bytes()) as i32
+}
+
+/// Words of English grammar and the words questions are made of. They weigh nothing in a memory
+/// and much too much in a question.
+const STOP_WORDS: [&str; 96] = [
+    "a", "about", "after", "am", "an", "and", "any", "are", "as", "at", "be", "been", "before", "being", "but", "by",
+    "can", "could", "d", "did", "do", "does", "doing", "for", "from", "had", "has", "have", "having", "he", "her",
+    "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "ll", "m", "me", "my", "of", "on", "or",
+    "our", "ours", "re", "s", "she", "should", "so", "such", "t", "than", "that", "the", "their", "theirs", "them",
+    "then", "there", "these", "they", "this", "those", "to", "too", "ve", "very", "was", "we", "were", "what", "when",
+    "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "yours", "us",
+    "some", "just", "also",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_a_word_are_one_term_and_grammar_is_none() {
+        assert_eq!(terms("When did Melanie paint?"), terms("melanie PAINTING"));
+        assert_eq!(terms("what is the"), Vec::<i32>::new());
+        assert_eq!(terms("Mel's kids"), terms("mel kid"));
+    }
+
+    #[test]
+    fn repeats_are_kept_and_sorted() {
+        let terms = terms("stone on stone on stone, water");
+        assert_eq!(terms.len(), 4);
+        assert!(terms.is_sorted());
+    }
+
+    #[test]
+    fn every_script_has_words() {
+        for text in ["чайник сломан", "قهوة", "水壶坏了", "やかん", "κέτελ"] {
+            assert!(!terms(text).is_empty(), "{text}");
+        }
+    }
+}

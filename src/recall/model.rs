@@ -1,0 +1,247 @@
+//! What can be asked of recall, and what it answers.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Code, Invalid, Result};
+use crate::http::FromBody;
+use crate::ids::ExternalId;
+use crate::json::{Fields, FromJson, Json, text, wrong_type};
+use crate::memories::{Memory, MemoryFilter};
+use crate::words::bounded;
+
+const MAX_QUERY_BYTES: usize = 8 * 1024;
+const MAX_CIRCLES: usize = 64;
+
+/// The scopes to search.
+#[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
+pub enum Within {
+    /// The agent's own memories and every circle it is a member of.
+    #[default]
+    #[schema(rename = "all")]
+    All,
+    /// The agent's own memories.
+    #[schema(rename = "private")]
+    Private,
+    /// These circles, of which the agent must be a member.
+    #[schema(rename = "circles")]
+    Circles(Vec<ExternalId>),
+}
+
+impl FromJson for Within {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        match json {
+            Json::Str(name) if name == "all" => Ok(Self::All),
+            Json::Str(name) if name == "private" => Ok(Self::Private),
+            Json::Object(_) => {
+                let mut fields = Fields::of(json)?;
+                let circles = match fields.take("circles") {
+                    Some(Json::Array(ids)) if ids.is_empty() => {
+                        Err(Invalid::new(Code::FieldEmpty, "must not be empty").into())
+                    }
+                    Some(Json::Array(ids)) if ids.len() > MAX_CIRCLES => Err(Invalid::new(
+                        Code::TooManyItems,
+                        format!("may name {MAX_CIRCLES} circles, not {}", ids.len()),
+                    )
+                    .into()),
+                    Some(ids) => Vec::from_json(ids),
+                    None => Err(Invalid::new(Code::FieldMissing, "is required").into()),
+                };
+                let circles = circles.map_err(|invalids| fields.complain("circles", invalids)).ok();
+                fields.finish(|| circles.map(Self::Circles))
+            }
+            Json::Str(_) => {
+                Err(Invalid::new(Code::InvalidValue, "must be \"all\", \"private\" or {\"circles\": [..]}").into())
+            }
+            other => Err(wrong_type(other, "\"all\", \"private\" or {\"circles\": [..]}").into()),
+        }
+    }
+}
+
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident = $first_text:literal, $($(#[$other_doc:meta])* $other:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
+        #[schema(rename_all = "lowercase")]
+        pub enum $name {
+            $(#[$first_doc])*
+            #[default]
+            $first,
+            $($(#[$other_doc])* $other),*
+        }
+
+        impl FromJson for $name {
+            fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+                match text(json)? {
+                    $first_text => Ok(Self::$first),
+                    $($text => Ok(Self::$other),)*
+                    _ => Err(Invalid::new(Code::InvalidValue, concat!("must be one of ", $first_text $(, ", ", $text)*)).into()),
+                }
+            }
+        }
+    };
+}
+
+choices! {
+    /// How to search.
+    Mode {
+        /// By meaning and by words.
+        Hybrid = "hybrid",
+        /// By meaning alone.
+        Semantic = "semantic",
+        /// By words alone.
+        Lexical = "lexical",
+    }
+}
+
+choices! {
+    /// What to do with the cache.
+    CacheUse {
+        /// Answer from the cache where it is proved fresh.
+        Use = "use",
+        /// Compute and do not store.
+        Bypass = "bypass",
+        /// Compute and store.
+        Refresh = "refresh",
+    }
+}
+
+/// A question.
+#[derive(Debug, Clone, ToSchema)]
+pub struct RecallRequest {
+    #[schema(min_length = 1, max_length = 8192, example = "What is broken in the kitchen?")]
+    pub query: String,
+    /// How many results at most.
+    #[schema(minimum = 1, maximum = 100, default = 10, required = false)]
+    pub k: usize,
+    #[schema(required = false)]
+    pub within: Within,
+    #[schema(required = false)]
+    pub mode: Mode,
+    #[schema(required = false)]
+    pub filter: MemoryFilter,
+    /// Leave out what scores lower.
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_score: Option<f64>,
+    /// Keep the contents within about this many tokens (a token is taken as four bytes).
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub token_budget: Option<usize>,
+    /// Say how each score came about.
+    #[schema(required = false)]
+    pub explain: bool,
+    #[schema(required = false)]
+    #[expect(dead_code, reason = "every answer is computed; a cache in front of the service reads it")]
+    pub cache: CacheUse,
+}
+
+impl FromJson for RecallRequest {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        let mut fields = Fields::of(json)?;
+        let query = fields.required::<Query>("query");
+        let k = fields.optional::<Count<100>>("k").map_or(10, |k| k.0);
+        let within = fields.optional("within").unwrap_or_default();
+        let mode = fields.optional("mode").unwrap_or_default();
+        let filter = fields.optional("filter").unwrap_or_default();
+        let min_score = fields.nullable::<Score>("min_score").map(|score| score.0);
+        let token_budget = fields.nullable::<Count<1_000_000>>("token_budget").map(|budget| budget.0);
+        let explain = fields.optional("explain").unwrap_or_default();
+        let cache = fields.optional("cache").unwrap_or_default();
+        fields
+            .finish(|| Some(Self { query: query?.0, k, within, mode, filter, min_score, token_budget, explain, cache }))
+    }
+}
+
+impl FromBody for RecallRequest {}
+
+struct Query(String);
+
+impl FromJson for Query {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        Ok(Self(bounded(text(json)?, MAX_QUERY_BYTES)?))
+    }
+}
+
+/// A whole number from 1 to a maximum.
+struct Count<const MAX: i64>(usize);
+
+impl<const MAX: i64> FromJson for Count<MAX> {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        match json {
+            Json::Int(number) if (1..=MAX).contains(number) => Ok(Self(*number as usize)),
+            Json::Int(_) | Json::BigInt(_) | Json::Float(_) | Json::Null => {
+                Err(Invalid::new(Code::OutOfRange, format!("must be a whole number from 1 to {MAX}")).into())
+            }
+            other => Err(wrong_type(other, "a whole number").into()),
+        }
+    }
+}
+
+struct Score(f64);
+
+impl FromJson for Score {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        let score = f64::from_json(json)?;
+        if !(0.0..=1.0).contains(&score) {
+            return Err(Invalid::new(Code::OutOfRange, "must be 0 to 1").into());
+        }
+        Ok(Self(score))
+    }
+}
+
+/// What was found, best first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecallAnswer {
+    pub results: Vec<Recalled>,
+    /// Whether an approximate index was used; false means that every memory was compared.
+    pub approximate: bool,
+    pub warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Recalled {
+    pub memory: Memory,
+    #[schema(minimum = 0, maximum = 1)]
+    pub score: f64,
+    pub via: Via,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+}
+
+/// The scope in which a memory was found.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Via {
+    #[serde(rename = "type")]
+    pub kind: ViaKind,
+    pub id: ExternalId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ViaKind {
+    Agent,
+    Circle,
+}
+
+/// The parts of a score, each 0 to 1. What was not computed is null.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Explain {
+    /// Cosine similarity of question and memory, where it is above 0.
+    pub semantic: Option<f64>,
+    /// BM25 as a share of the most that any memory could reach for this question.
+    pub lexical: Option<f64>,
+    /// 1 for the newest memory of the scopes, half of it 30 days earlier.
+    pub recency: f64,
+    pub importance: f64,
+    /// Its place by meaning alone, from 1, among those compared.
+    pub rank_semantic: Option<usize>,
+    /// Its place by words alone, from 1.
+    pub rank_lexical: Option<usize>,
+}
+
+/// Something the caller should know about an answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Warning {
+    #[schema(example = "embedding_unavailable")]
+    pub code: &'static str,
+    pub detail: String,
+}

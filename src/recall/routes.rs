@@ -1,0 +1,45 @@
+//! The route of recall.
+
+use std::time::{Duration, Instant};
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, post};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::app::App;
+use crate::auth::Reader;
+use crate::error::Result;
+use crate::http::{Body, Problems};
+use crate::ids::ExternalId;
+use crate::memories::check_model;
+use crate::recall::model::{RecallAnswer, RecallRequest};
+use crate::recall::service;
+
+pub fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(recall);
+}
+
+/// Recall
+///
+/// The memories that fit a question best, from the agent's own and from the circles it is a member of at this
+/// moment. Fewer than `k` only if fewer match. Without embeddings it falls back to words and warns.
+#[utoipa::path(tag = "recall", params(("agent_id" = ExternalId, Path)), request_body = RecallRequest,
+    responses((status = OK, body = RecallAnswer), Problems))]
+#[post("/agents/{agent_id}/recall")]
+async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {
+    check_model(&app, &caller.embedding_pin)?;
+    let started = Instant::now();
+    let (answer, timing) = service::recall(app.into_inner(), &caller, body.0).await?;
+    let total = caller.gate_took + started.elapsed();
+    let stages = [("gate", caller.gate_took), ("embed", timing.embed), ("search", timing.search), ("total", total)];
+    Ok(HttpResponse::Ok()
+        .insert_header(("Cairn-Cache", "bypass"))
+        .insert_header(("Server-Timing", server_timing(&stages)))
+        .json(answer))
+}
+
+/// Milliseconds by stage, as browsers and tools read them.
+fn server_timing(stages: &[(&str, Duration)]) -> String {
+    let stages = stages.iter().map(|(name, took)| format!("{name};dur={:.3}", took.as_secs_f64() * 1e3));
+    stages.collect::<Vec<_>>().join(", ")
+}

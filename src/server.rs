@@ -1,0 +1,143 @@
+//! The HTTP server: the order of middleware, and the one list of features. The same registration
+//! makes the router and the specification.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ResourceDef, Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App as ActixApp, HttpMessage, HttpRequest, HttpResponse, HttpServer, web};
+use anyhow::Context;
+use utoipa::PartialSchema;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, SecurityRequirement};
+use utoipa_actix_web::service_config::ServiceConfig;
+use utoipa_actix_web::{AppExt, scope};
+
+use crate::app::App;
+use crate::error::{Code, Error};
+use crate::http::{Problem, RequestId, allow, render_problems};
+use crate::{agents, auth, erase, health, memories, recall};
+
+/// Every feature with routes below `/v1`.
+fn features(cfg: &mut ServiceConfig) {
+    agents::routes(cfg);
+    memories::routes(cfg);
+    recall::routes(cfg);
+    erase::routes(cfg);
+}
+
+/// Binds and starts; the address says which port was taken when 0 was asked for.
+pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
+    let settings = app.config.http.clone();
+    let workers = if settings.workers > 0 {
+        settings.workers
+    } else {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    };
+    let specification = Data::new(openapi());
+    let routes = Data::new(Routes::of(&specification));
+    let own_metrics = settings.metrics_bind.is_none();
+    let server = HttpServer::new({
+        let app = app.clone();
+        move || {
+            let (router, _) = api().split_for_parts();
+            router
+                .app_data(Data::from(app.clone()))
+                .app_data(Data::new(app.config.clone()))
+                .app_data(Data::new(app.metrics.clone()))
+                .app_data(specification.clone())
+                .app_data(routes.clone())
+                .configure(|cfg| health::routes(cfg, &specification, own_metrics))
+                .default_service(web::to(unmatched))
+                .wrap(from_fn(render_problems))
+        }
+    })
+    .workers(workers)
+    .disable_signals()
+    .client_request_timeout(Duration::from_secs(10))
+    .shutdown_timeout(settings.drain_secs);
+    let server = server
+        .bind(settings.bind)
+        .with_context(|| format!("configuration: setting http.bind: cannot listen on {}", settings.bind))?;
+    let address = server.addrs().first().copied().context("no address was bound")?;
+    Ok((address, server.run()))
+}
+
+/// The routes below `/v1`, all behind authentication, and their description.
+fn api() -> utoipa_actix_web::UtoipaApp<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    ActixApp::new().into_utoipa_app().openapi(description()).service(
+        scope("/v1")
+            .configure(features)
+            .map(|v1| v1.default_service(web::to(unmatched)).wrap(from_fn(auth::authenticate))),
+    )
+}
+
+/// The specification, as `/openapi.json` serves it and `cairn openapi` prints it.
+pub fn openapi() -> OpenApi {
+    let (_, mut specification) = api().split_for_parts();
+    specification.paths.merge(health::paths());
+    let components = specification.components.get_or_insert_default();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("API key").build();
+    components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
+    components.schemas.insert("Problem".into(), Problem::schema());
+    specification
+}
+
+fn description() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Cairn")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Memory for AI agents: remember, recall, share. Many tenants, one server."))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .build();
+    let mut specification = OpenApi::new(info, utoipa::openapi::Paths::new());
+    specification.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("api_key", [])]);
+    specification
+}
+
+/// The paths of the specification and the methods that each answers: tells 405 from 404.
+struct Routes(Vec<(ResourceDef, String)>);
+
+impl Routes {
+    fn of(specification: &OpenApi) -> Self {
+        let routes = specification.paths.paths.iter().map(|(path, item)| {
+            let methods = [
+                ("DELETE", item.delete.is_some()),
+                ("GET", item.get.is_some()),
+                ("PATCH", item.patch.is_some()),
+                ("POST", item.post.is_some()),
+                ("PUT", item.put.is_some()),
+            ];
+            let methods: Vec<&str> = methods.iter().filter(|(_, answers)| *answers).map(|(name, _)| *name).collect();
+            (ResourceDef::new(path.as_str()), methods.join(", "))
+        });
+        Self(routes.collect())
+    }
+
+    fn methods(&self, path: &str) -> Option<&str> {
+        self.0.iter().find(|(route, _)| route.is_match(path)).map(|(_, methods)| methods.as_str())
+    }
+}
+
+/// What no route answers: the path is unknown, or the method is.
+async fn unmatched(request: HttpRequest, routes: Data<Routes>) -> HttpResponse {
+    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let Some(methods) = routes.methods(request.path()) else {
+        return Error::not_found("route").answer(&id);
+    };
+    let mut response = Error::refused(Code::MethodNotAllowed, format!("this path answers {methods}")).answer(&id);
+    allow(&mut response, methods);
+    response
+}
