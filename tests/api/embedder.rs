@@ -1,0 +1,66 @@
+//! The local embedding model: equal to the reference, and unmoved by how texts come to it.
+
+use cairn::embeddings::LocalModel;
+use serde_json::Value;
+
+use crate::harness::runtime_dir;
+
+fn model() -> LocalModel {
+    LocalModel::load(&runtime_dir().join("models/all-MiniLM-L6-v2")).expect("the fetched model loads")
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+}
+
+#[test]
+fn vectors_equal_those_of_the_reference_implementation() {
+    let reference: Value = serde_json::from_str(include_str!("../reference/all-MiniLM-L6-v2.json")).expect("JSON");
+    let sentences = reference["sentences"].as_array().expect("sentences");
+    let texts: Vec<&str> = sentences.iter().map(|one| one["text"].as_str().expect("text")).collect();
+    let vectors = model().embed(&texts).expect("embeds");
+    assert_eq!(vectors.len(), 20);
+    for (sentence, windows) in sentences.iter().zip(&vectors) {
+        let expected: Vec<f32> = serde_json::from_value(sentence["vector"].clone()).expect("numbers");
+        assert_eq!(windows.len(), 1);
+        let cosine = cosine(&expected, &windows[0]);
+        assert!(cosine > 0.9999, "{cosine} for {}", sentence["text"]);
+    }
+}
+
+#[test]
+fn a_vector_does_not_depend_on_its_company() {
+    let model = model();
+    let texts = ["kettle", "The kettle in the kitchen is broken and nobody knows who did it.", "Ärger", "🫖"];
+    let together = model.embed(&texts).expect("embeds");
+    for (text, windows) in texts.iter().zip(&together) {
+        let alone = model.embed(&[text]).expect("embeds");
+        assert!(cosine(&alone[0][0], &windows[0]) > 0.999_99, "{text}");
+    }
+}
+
+#[test]
+fn a_long_text_is_embedded_to_its_end() {
+    let model = model();
+    let filler = "We talked about the weather and about nothing in particular. ".repeat(150);
+    let text = format!("{filler} The password of the lighthouse is heron.");
+    let windows = model.embed(&[&text]).expect("embeds").remove(0);
+    assert!(windows.len() > 5, "{} windows", windows.len());
+    let question = model.embed(&["What is the lighthouse's password?"]).expect("embeds").remove(0).remove(0);
+    let best = windows.iter().map(|window| cosine(window, &question)).fold(f64::MIN, f64::max);
+    assert!(cosine(&windows[0], &question) < 0.3 && best > 0.3, "the last window holds the answer: {best}");
+}
+
+#[test]
+fn an_empty_text_has_a_vector_too() {
+    assert_eq!(model().embed(&[""]).expect("embeds")[0].len(), 1);
+}
+
+#[test]
+fn a_folder_that_is_no_model_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Err(error) = LocalModel::load(folder.path()) else {
+        panic!("an empty folder is no model");
+    };
+    assert!(format!("{error:#}").contains("config.json"), "{error:#}");
+}

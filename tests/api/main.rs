@@ -1,0 +1,8 @@
+//! The API, tested from outside: a real server on a free port, a real Postgres, a database of its own for
+//! every test. One binary, one file a feature.
+
+mod agents;
+mod embedder;
+mod harness;
+mod memories;
+mod recall;
