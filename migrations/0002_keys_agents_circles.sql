@@ -56,21 +56,27 @@ CREATE TABLE circles (
     CONSTRAINT circles_pkey PRIMARY KEY (tenant_id, circle_uid),
     CONSTRAINT circles_id_key UNIQUE (tenant_id, circle_id),
     CONSTRAINT circles_content_scope_key UNIQUE (tenant_id, content_scope),
+    -- What members carry a copy of; none of it ever changes.
+    CONSTRAINT circles_copied_key UNIQUE (tenant_id, circle_uid, circle_id, content_scope),
     CONSTRAINT circles_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants (tenant_id)
 );
 ALTER TABLE circles ENABLE ROW LEVEL SECURITY;
 CREATE POLICY circles_isolation ON circles USING (tenant_id = current_tenant());
 
--- Read from the agent's side by the gate, at every call; from the circle's side by its routes.
+-- Read from the agent's side by the gate, at every call, which is why a row carries the circle's name and
+-- content scope: the gate then needs no row of circles. Read from the circle's side by its routes.
 CREATE TABLE circle_members (
-    tenant_id  uuid        NOT NULL,
-    agent_uid  uuid        NOT NULL,
-    circle_uid uuid        NOT NULL,
-    role       text        NOT NULL,
-    joined_at  timestamptz NOT NULL DEFAULT now(),
+    tenant_id     uuid        NOT NULL,
+    agent_uid     uuid        NOT NULL,
+    circle_uid    uuid        NOT NULL,
+    role          text        NOT NULL,
+    circle_id     text COLLATE "C" NOT NULL,
+    content_scope uuid        NOT NULL,
+    joined_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT circle_members_pkey PRIMARY KEY (tenant_id, agent_uid, circle_uid),
     CONSTRAINT circle_members_agent_fkey FOREIGN KEY (tenant_id, agent_uid) REFERENCES agents (tenant_id, agent_uid),
-    CONSTRAINT circle_members_circle_fkey FOREIGN KEY (tenant_id, circle_uid) REFERENCES circles (tenant_id, circle_uid),
+    CONSTRAINT circle_members_circle_fkey FOREIGN KEY (tenant_id, circle_uid, circle_id, content_scope)
+        REFERENCES circles (tenant_id, circle_uid, circle_id, content_scope),
     CONSTRAINT circle_members_role_check CHECK (role IN ('owner', 'editor', 'reader'))
 );
 CREATE INDEX circle_members_circle_idx ON circle_members (tenant_id, circle_uid);

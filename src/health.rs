@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
-use utoipa::openapi::{OpenApi, Paths};
+use utoipa::openapi::OpenApi;
 use utoipa::{OpenApi as Describe, ToSchema};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -20,14 +20,14 @@ const DATABASE_DEADLINE: Duration = Duration::from_millis(500);
 struct Open;
 
 /// The open routes as the specification shows them: no credential is asked for.
-pub fn paths() -> Paths {
-    let mut paths = Open::openapi().paths;
-    for item in paths.paths.values_mut() {
+pub fn description() -> OpenApi {
+    let mut open = Open::openapi();
+    for item in open.paths.paths.values_mut() {
         if let Some(get) = &mut item.get {
             get.security = Some(Vec::new());
         }
     }
-    paths
+    open
 }
 
 pub fn routes(cfg: &mut ServiceConfig, specification: &OpenApi, with_metrics: bool) {

@@ -2,29 +2,29 @@
 //! a module uses what stands above it, never what stands below (`tests/architecture.rs` holds this).
 
 // Words: no I/O.
-pub mod config; // settings, plain data
 pub mod error; // what can go wrong, by meaning
 pub mod ids; // identifiers as types
 pub mod json; // strict JSON, read field by field
-pub mod telemetry;
-pub mod words; // bounded texts, names, metadata // log and metrics
+pub mod words; // bounded texts, names, metadata
+pub mod config; // settings, plain data
+pub mod telemetry; // log and metrics
 
 // Tools: know no feature.
-pub mod app;
+pub mod secrets; // what is sealed with the operator's key
 pub mod db; // pools, tenant-bound connections, the write transaction, migrations, embedded Postgres
 pub mod embeddings; // text to vectors
 pub mod http; // what routes share: errors, bodies, pages, ETags
-pub mod secrets; // what is sealed with the operator's key // all of the above, built once
+pub mod app; // all of the above, built once
 
 // Features: each may use the tools and the features before it.
-pub mod agents; // who remembers
+pub mod tenants; // the customers
 pub mod auth; // keys, the gate, permissions
-pub mod erase;
+pub mod agents; // who remembers
 pub mod memories; // remember, read, edit, forget
 pub mod recall; // find what answers a question
-pub mod tenants; // the customers // what takes several features' stores
+pub mod erase; // what takes several features' stores
 
 // Assembly: the only place that lists features.
-pub mod cli;
+pub mod server; // middleware, routes, specification
 pub mod health; // the open routes
-pub mod server; // middleware, routes, specification // one file a verb
+pub mod cli; // one file a verb

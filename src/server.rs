@@ -11,9 +11,9 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App as ActixApp, HttpMessage, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context;
-use utoipa::PartialSchema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, SecurityRequirement};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
@@ -87,11 +87,13 @@ fn api() -> utoipa_actix_web::UtoipaApp<
 /// The specification, as `/openapi.json` serves it and `cairn openapi` prints it.
 pub fn openapi() -> OpenApi {
     let (_, mut specification) = api().split_for_parts();
-    specification.paths.merge(health::paths());
+    specification.merge(health::description());
     let components = specification.components.get_or_insert_default();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("API key").build();
     components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
-    components.schemas.insert("Problem".into(), Problem::schema());
+    let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
+    Problem::schemas(&mut schemas);
+    components.schemas.extend(schemas);
     specification
 }
 

@@ -2,7 +2,11 @@
 //! every test. One binary, one file a feature.
 
 mod agents;
+mod auth;
+mod bad_input;
 mod embedder;
 mod harness;
+mod isolation;
 mod memories;
+mod openapi;
 mod recall;

@@ -29,6 +29,11 @@ impl Client {
         Self { url, ..self.clone() }
     }
 
+    /// Another caller at the same instance.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         if self.key.is_empty() { request } else { request.bearer_auth(&self.key) }

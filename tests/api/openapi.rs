@@ -1,0 +1,207 @@
+//! The specification and the server are one: what is described is served, what is served is described,
+//! and every route keeps the same promises about who may call it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cairn::server;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::TestApp;
+
+/// An operation of the specification.
+struct Operation {
+    method: Method,
+    path: String,
+    open: bool,
+    has_body: bool,
+}
+
+fn operations() -> Vec<Operation> {
+    let specification = serde_json::to_value(server::openapi()).expect("JSON");
+    let mut operations = Vec::new();
+    for (path, item) in specification["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("an item") {
+            let Ok(method) = method.to_uppercase().parse() else { continue };
+            operations.push(Operation {
+                method,
+                path: path.clone(),
+                open: operation["security"] == json!([]),
+                has_body: operation.get("requestBody").is_some(),
+            });
+        }
+    }
+    assert!(operations.len() >= 18, "the walk found {} operations", operations.len());
+    operations
+}
+
+fn behind_authentication() -> Vec<Operation> {
+    operations().into_iter().filter(|operation| !operation.open).collect()
+}
+
+/// A path with its parameters filled in.
+fn filled(path: &str, agent: &str, memory: &str) -> String {
+    path.replace("{agent_id}", agent).replace("{id}", memory)
+}
+
+const SOME_MEMORY: &str = "01a1fa79-97bc-72a0-a2c2-77faa28e7290";
+
+#[test]
+fn the_committed_specification_is_the_one_served() {
+    let committed = include_str!("../../openapi/openapi.json");
+    let served = server::openapi().to_pretty_json().expect("JSON");
+    assert_eq!(committed.trim(), served.trim(), "run `make openapi`");
+}
+
+#[test]
+fn every_operation_is_named_and_documents_its_errors() {
+    let specification = serde_json::to_value(server::openapi()).expect("JSON");
+    let mut names = BTreeSet::new();
+    for (path, item) in specification["paths"].as_object().expect("paths") {
+        for operation in
+            item.as_object().expect("an item").values().filter(|operation| operation["operationId"].is_string())
+        {
+            assert!(names.insert(operation["operationId"].to_string()), "{path}: two operations have one name");
+            assert!(operation["summary"].is_string(), "{path} has no summary");
+            if path.starts_with("/v1") {
+                assert!(operation["responses"]["422"].is_object(), "{path} does not document its errors");
+            }
+        }
+    }
+    check_references(&specification, &specification);
+}
+
+/// Every `$ref` leads somewhere.
+fn check_references(value: &Value, whole: &Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(reference)) = map.get("$ref") {
+                let pointer = reference.trim_start_matches('#');
+                assert!(whole.pointer(pointer).is_some(), "{reference} leads nowhere");
+            }
+            map.values().for_each(|value| check_references(value, whole));
+        }
+        Value::Array(items) => items.iter().for_each(|item| check_references(item, whole)),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_described_is_served_and_no_method_besides() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let described: BTreeSet<(String, String)> =
+        operations().into_iter().map(|operation| (operation.path, operation.method.to_string())).collect();
+    let paths: BTreeSet<&String> = described.iter().map(|(path, _)| path).collect();
+    for path in paths {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let request = tenant.request(method.parse().expect("a method"), &filled(path, "ada", SOME_MEMORY));
+            let answer = tenant.send(request).await;
+            if described.contains(&(path.clone(), method.to_owned())) {
+                assert_ne!(answer.status, 405, "{method} {path} is described but not served");
+                assert!(!answer.text.contains("no such route"), "{method} {path} is described but not served");
+            } else {
+                answer.assert_problem(405, "method_not_allowed");
+                assert!(!answer.header("allow").is_empty(), "{method} {path}");
+            }
+        }
+    }
+    tenant.get("/v1/nothing/here").await.assert_problem(404, "not_found");
+    tenant.get("/nothing").await.assert_problem(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_refuses_a_stranger_before_reading_the_body() {
+    let app = TestApp::start().await;
+    for operation in behind_authentication() {
+        // The head announces a body that never comes.
+        let mut stream = TcpStream::connect(app.address).await.expect("connects");
+        let path = filled(&operation.path, "ada", SOME_MEMORY);
+        let head = format!(
+            "{} {path} HTTP/1.1\r\nhost: cairn\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n",
+            operation.method
+        );
+        stream.write_all(head.as_bytes()).await.expect("writes");
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(Duration::from_secs(2), stream.read_exact(&mut answer)).await;
+        read.unwrap_or_else(|_| panic!("{} {path} waits for the body", operation.method)).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 401", "{} {path}", operation.method);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_refuses_a_credential_without_its_scope() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    tenant.remember("ada", "here").await;
+    let powerless = app.client(tenant.id, "circles:read,cache:read,jobs:manage,keys:manage,tenant:admin", None).await;
+    let reader = app.client(tenant.id, "memories:read", None).await;
+    for operation in behind_authentication() {
+        let path = filled(&operation.path, "ada", SOME_MEMORY);
+        let answer = powerless.send(powerless.request(operation.method.clone(), &path)).await;
+        answer.assert_problem(403, "insufficient_scope");
+        let reads = operation.method == Method::GET || operation.path.ends_with("/recall");
+        let answer = reader.send(reader.request(operation.method.clone(), &path)).await;
+        assert_eq!(answer.status != 403, reads, "{} {path}: {}", operation.method, answer.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_a_foreign_id_like_a_random_one() {
+    let app = TestApp::start().await;
+    let (owner, stranger) = (app.new_tenant().await, app.new_tenant().await);
+    let memory = owner.remember("ada", "The kettle is broken.").await;
+    let foreign = memory["id"].as_str().expect("id");
+    for operation in behind_authentication().iter().filter(|operation| operation.path.contains('{')) {
+        let creates = operation.path.ends_with("/remember")
+            || operation.path.ends_with("/batch")
+            || operation.method == Method::PUT;
+        if creates {
+            continue;
+        }
+        let answer = async |agent: &str, id: &str| {
+            let request = stranger.request(operation.method.clone(), &filled(&operation.path, agent, id));
+            let body = json!({"query": "x", "filter": {"kinds": ["fact"]}});
+            let body = match operation.path.rsplit('/').next() {
+                Some("recall") => json!({"query": body["query"]}),
+                Some("forget") => json!({"filter": body["filter"]}),
+                _ => json!({}),
+            };
+            let answer = stranger.send(if operation.has_body { request.json(&body) } else { request }).await;
+            let mut problem = answer.assert_problem(404, "not_found");
+            problem["request_id"] = json!(null);
+            problem
+        };
+        assert_eq!(
+            answer("ada", foreign).await,
+            answer("nobody", SOME_MEMORY).await,
+            "{} {}",
+            operation.method,
+            operation.path
+        );
+    }
+    // Neither seen nor changed: the owner's data is as it was.
+    let path = format!("/v1/memories/{foreign}");
+    assert_eq!(owner.get(&path).await.expect(200), memory);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_open_routes_are_open() {
+    let app = TestApp::start().await;
+    let stranger = app.stranger();
+    assert_eq!(stranger.get("/livez").await.text, "ok\n");
+    assert_eq!(stranger.get("/readyz").await.expect(200)["ready"], true);
+    assert!(stranger.get("/readyz").await.text.contains("not meaning"), "hashed vectors are said to be for tests");
+    assert_eq!(stranger.get("/openapi.json").await.expect(200)["openapi"], "3.1.0");
+    assert!(stranger.get("/docs/").await.text.contains("swagger-ui"));
+    let metrics = stranger.get("/metrics").await.text;
+    for name in
+        ["cairn_http_requests_total", "cairn_http_request_duration_seconds_bucket", "cairn_database_connections"]
+    {
+        assert!(metrics.contains(name), "{name} is missing");
+    }
+    assert!(metrics.contains(r#"route="/livez""#), "{metrics}");
+}
