@@ -1,5 +1,6 @@
 //! Recall: what is found, how it is scored, and what is said when something is missing.
 
+use cairn::config::ProviderName;
 use serde_json::{Value, json};
 
 use crate::harness::TestApp;
@@ -156,13 +157,15 @@ async fn speaker_and_date_help_to_find_a_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_embeddings_remember_refuses_and_recall_falls_back_to_words() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(|config| config.embeddings.provider = ProviderName::Local).await;
     let tenant = app.new_tenant().await;
     tenant.remember("ada", "The kettle is broken.").await;
     tenant.remember("ada", "Sunrise over the lake.").await;
+    assert_eq!(tenant.recalled("ada", json!({"query": "something to boil water does not work"})).await.len(), 2);
 
-    // An instance that gives embedding no time at all.
+    // An instance that gives the real model no time at all.
     let hurried = app.sibling_through(app.database.options(), |config| {
+        config.embeddings.provider = ProviderName::Local;
         config.embeddings.query_deadline_ms = 0;
         config.embeddings.deadline_secs = 0;
         config.embeddings.batch_deadline_secs = 0;

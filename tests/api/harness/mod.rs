@@ -31,8 +31,7 @@ pub struct Database {
 }
 
 impl Database {
-    pub async fn create() -> Self {
-        let cluster = Cluster::shared().await;
+    pub async fn create(cluster: Arc<Cluster>) -> Self {
         let name = cluster.clone_template().await;
         Self { cluster, name }
     }
@@ -64,7 +63,11 @@ impl TestApp {
 
     /// With settings other than those of the tests.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let database = Arc::new(Database::create().await);
+        Self::start_on(Cluster::shared().await, change).await
+    }
+
+    pub async fn start_on(cluster: Arc<Cluster>, change: impl FnOnce(&mut Config)) -> Self {
+        let database = Arc::new(Database::create(cluster).await);
         let options = database.options();
         Self::over(database, options, SecretKey::random(), change).await
     }
