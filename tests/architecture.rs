@@ -31,7 +31,7 @@ const MODULES: [(&str, u8); 20] = [
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    ("model", &["model", "key", "permission", "text", "patch", "rank", "pack"]),
+    ("model", &["model", "fields", "key", "permission", "text", "patch", "rank", "pack"]),
     ("store", &["store", "gate", "filter", "placements", "candidates"]),
     ("service", &["service"]),
     ("routes", &["routes", "caller", "middleware"]),

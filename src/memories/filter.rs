@@ -9,7 +9,7 @@ use crate::error::{Code, Invalid, Result};
 use crate::http::Params;
 use crate::ids::{ExternalId, TenantId};
 use crate::json::{Fields, FromJson, Json, timestamp, wrong_type};
-use crate::memories::model::{Kind, MemoryKey, Tags};
+use crate::memories::fields::{Kind, MemoryKey, Tags};
 use crate::words::{Metadata, bounded, value_of};
 
 const MAX_CONDITIONS: usize = 16;

@@ -1,17 +1,18 @@
 //! Memories: remember, read, edit, forget. A memory is stored once and placed in every scope it
 //! is visible in; every change of it bumps all of those scopes.
 
-mod filter;
+mod fields;
 mod model;
 mod patch;
-mod placements;
-mod routes;
-mod service;
-mod store;
 mod text;
+mod filter;
+mod store;
+mod placements;
+mod service;
+mod routes;
 
 pub use filter::MemoryFilter;
-pub use model::{Kind, Memory, MemoryFields, NewMemory, Reach};
+pub use model::{Memory, NewMemory, Reach};
 pub use placements::halved;
 pub use routes::routes;
 pub use service::{Outcome, Remembered, check_model, erase_author, purge_expired};

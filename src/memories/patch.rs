@@ -7,7 +7,7 @@ use crate::agents::MetadataPatch;
 use crate::error::{Code, Invalid, Result};
 use crate::http::FromBody;
 use crate::json::{Fields, FromJson, Json};
-use crate::memories::model::{Importance, Kind, MemoryContent, MemoryFields, MemoryKey, ShortText, Source, Tags};
+use crate::memories::fields::{Importance, Kind, MemoryContent, MemoryFields, MemoryKey, ShortText, Source, Tags};
 
 /// What to change in a memory. `null` sets a field back to its default; `content` cannot be cleared.
 #[derive(Debug, Clone, ToSchema)]

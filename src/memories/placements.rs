@@ -8,7 +8,7 @@ use crate::db::TenantConn;
 use crate::embeddings::Windows;
 use crate::error::Result;
 use crate::ids::{MemoryId, ScopeId, TenantId};
-use crate::memories::model::MemoryFields;
+use crate::memories::fields::MemoryFields;
 use crate::memories::text::{indexed_text, terms};
 
 /// A scope and the number of the commit that writes into it.

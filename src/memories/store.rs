@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 use sqlx::{Arguments, AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
@@ -9,7 +10,8 @@ use crate::db::TenantConn;
 use crate::error::{Code, ConstraintExt, Error, Result};
 use crate::ids::{AgentUid, MemoryId, ScopeId, TenantId};
 use crate::memories::MemoryFilter;
-use crate::memories::model::{Memory, MemoryContent, MemoryFields, MemoryKey, Reach};
+use crate::memories::fields::{MemoryContent, MemoryFields, MemoryKey};
+use crate::memories::model::{Memory, Reach};
 
 /// `$1` is the tenant, `$2` the circles that may be named (NULL: all).
 const SELECT: &str = "
@@ -243,30 +245,11 @@ pub async fn insert(
 ) -> Result<()> {
     let insert = sqlx::query(
         "INSERT INTO memories
-                (tenant_id, memory_id, agent_uid, content, content_hash, kind, key, tags, importance, metadata,
-                 speaker, source_type, source_id, source_seq, occurred_at, expires_at)
+                (tenant_id, memory_id, content, content_hash, kind, key, tags, importance, metadata, speaker,
+                 source_type, source_id, source_seq, occurred_at, expires_at, agent_uid)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     );
-    let source = fields.source.as_ref();
-    insert
-        .bind(tenant)
-        .bind(id)
-        .bind(agent)
-        .bind(&fields.content)
-        .bind(content_hash(&fields.content))
-        .bind(fields.kind)
-        .bind(&fields.key)
-        .bind(fields.tags.as_slice())
-        .bind(fields.importance)
-        .bind(sqlx::types::Json(&fields.metadata))
-        .bind(&fields.speaker)
-        .bind(source.map(|source| &source.kind))
-        .bind(source.map(|source| &source.id))
-        .bind(source.and_then(|source| source.seq))
-        .bind(fields.occurred_at)
-        .bind(fields.expires_at)
-        .execute(&mut **conn)
-        .await?;
+    bind_fields(insert.bind(tenant).bind(id), fields).bind(agent).execute(&mut **conn).await?;
     Ok(())
 }
 
@@ -279,10 +262,22 @@ pub async fn update(conn: &mut TenantConn, tenant: TenantId, id: MemoryId, field
                 expires_at = $15, version = version + 1, updated_at = now()
           WHERE tenant_id = $1 AND memory_id = $2",
     );
+    bind_fields(update.bind(tenant).bind(id), fields)
+        .execute(&mut **conn)
+        .await
+        .on_constraint("memories_key_key", || {
+            Error::refused(Code::KeyTaken, "another memory of this agent has this key")
+        })?;
+    Ok(())
+}
+
+/// Binds `$3` to `$15` of the two statements above.
+fn bind_fields<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    fields: &'q MemoryFields,
+) -> Query<'q, Postgres, PgArguments> {
     let source = fields.source.as_ref();
-    update
-        .bind(tenant)
-        .bind(id)
+    query
         .bind(&fields.content)
         .bind(content_hash(&fields.content))
         .bind(fields.kind)
@@ -296,12 +291,6 @@ pub async fn update(conn: &mut TenantConn, tenant: TenantId, id: MemoryId, field
         .bind(source.and_then(|source| source.seq))
         .bind(fields.occurred_at)
         .bind(fields.expires_at)
-        .execute(&mut **conn)
-        .await
-        .on_constraint("memories_key_key", || {
-            Error::refused(Code::KeyTaken, "another memory of this agent has this key")
-        })?;
-    Ok(())
 }
 
 /// Deletes the memories; their placements must be gone.

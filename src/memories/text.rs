@@ -6,7 +6,7 @@ use std::cell::LazyCell;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::memories::model::MemoryFields;
+use crate::memories::fields::MemoryFields;
 
 /// The text that stands for a memory in both searches.
 pub fn indexed_text(memory: &MemoryFields) -> String {

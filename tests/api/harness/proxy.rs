@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-/// Counts the statements that pass and stops before each once it is told to.
+/// Lets everything pass until it is told how much.
 #[derive(Clone)]
 pub struct Proxy {
     port: u16,
@@ -20,7 +20,6 @@ pub struct Proxy {
 struct Gate {
     /// Statements that may still pass.
     permits: Semaphore,
-    passed: AtomicUsize,
     waiting: AtomicUsize,
 }
 
@@ -31,7 +30,6 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let gate = Arc::new(Gate {
             permits: Semaphore::new(Semaphore::MAX_PERMITS / 2),
-            passed: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
         });
         let proxy = Self { port, gate };
@@ -58,17 +56,11 @@ impl Proxy {
     pub fn allow(&self, statements: usize) {
         self.gate.permits.forget_permits(Semaphore::MAX_PERMITS);
         self.gate.permits.add_permits(statements);
-        self.gate.passed.store(0, Ordering::SeqCst);
     }
 
     /// Everything passes again.
     pub fn release(&self) {
         self.gate.permits.add_permits(Semaphore::MAX_PERMITS / 2);
-    }
-
-    /// How many statements have passed since the last `allow`.
-    pub fn passed(&self) -> usize {
-        self.gate.passed.load(Ordering::SeqCst)
     }
 
     /// Whether a statement is being held back.
@@ -95,7 +87,6 @@ async fn serve(client: TcpStream, socket: &PathBuf, gate: &Gate) -> std::io::Res
                 let permit = gate.permits.acquire().await.expect("never closed");
                 permit.forget();
                 gate.waiting.fetch_sub(1, Ordering::SeqCst);
-                gate.passed.fetch_add(1, Ordering::SeqCst);
             }
             to_server.write_all(&message).await?;
         }
