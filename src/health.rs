@@ -98,7 +98,7 @@ fn embeddings(app: &App) -> Check {
 /// Metrics for Prometheus
 #[utoipa::path(tag = "open", responses((status = OK, body = String, content_type = "text/plain")))]
 #[get("/metrics")]
-async fn metrics(app: Data<App>) -> Result<HttpResponse> {
+pub async fn metrics(app: Data<App>) -> Result<HttpResponse> {
     for (name, pool) in app.db.pools() {
         app.metrics.pool(name, pool.num_idle(), pool.size(), pool.options().get_max_connections());
     }

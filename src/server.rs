@@ -67,6 +67,19 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     Ok((address, server.run()))
 }
 
+/// A server of its own for `/metrics`, where the settings ask for one.
+pub fn start_metrics(app: Arc<App>) -> anyhow::Result<Option<Server>> {
+    let Some(address) = app.config.http.metrics_bind else {
+        return Ok(None);
+    };
+    let server = HttpServer::new(move || ActixApp::new().app_data(Data::from(app.clone())).service(health::metrics))
+        .workers(1)
+        .disable_signals()
+        .bind(address)
+        .with_context(|| format!("configuration: setting http.metrics_bind: cannot listen on {address}"))?;
+    Ok(Some(server.run()))
+}
+
 /// The routes below `/v1`, all behind authentication, and their description.
 fn api() -> utoipa_actix_web::UtoipaApp<
     impl ServiceFactory<

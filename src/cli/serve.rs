@@ -17,14 +17,14 @@ use crate::words::Name;
 use crate::{server, tenants};
 
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
     let database = Database::serve(&config).await?;
-    let outcome = serve(config, &database).await;
+    let outcome = serve(config, &database, started).await;
     database.close().await?;
     outcome
 }
 
-async fn serve(config: Config, database: &Database) -> anyhow::Result<()> {
-    let started = Instant::now();
+async fn serve(config: Config, database: &Database, started: Instant) -> anyhow::Result<()> {
     let for_model = config.clone();
     // The model is read from disk while the database is prepared.
     let embedder = tokio::task::spawn_blocking(move || Embedder::start(&for_model));
@@ -43,6 +43,10 @@ async fn serve(config: Config, database: &Database) -> anyhow::Result<()> {
     let (address, server) = server::start(app.clone())?;
     let handle = server.handle();
     let served = tokio::spawn(server);
+    if let Some(metrics) = server::start_metrics(app.clone())? {
+        // It holds nothing that needs draining and ends with the process.
+        tokio::spawn(metrics);
+    }
     tracing::info!(url = format!("http://{address}"), ready_after_ms = started.elapsed().as_millis() as u64, "serving");
     wait_for_stop().await?;
     tracing::info!("stopping");

@@ -1,12 +1,14 @@
 //! Isolation rests on two layers, and each alone holds: the tenant written into every statement,
 //! and row security below it.
 
-use cairn::db::{Db, self_check};
-use cairn::ids::{ExternalId, TenantId};
+use cairn::db::self_check;
+use cairn::ids::TenantId;
+use cairn::memories::purge_expired;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
-use crate::harness::{Tenant, TestApp};
+use crate::harness::proxy::Proxy;
+use crate::harness::{Answer, Client, Tenant, TestApp};
 
 /// Tables of the schema that belong to tenants.
 async fn tenant_tables(app: &TestApp) -> Vec<String> {
@@ -141,33 +143,43 @@ async fn rows(app: &TestApp, tenant: TenantId) -> Vec<String> {
     rows
 }
 
+/// Every statement of the server runs with the session bound to one tenant and the arguments of another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_one_tenant_reads_and_writes_nothing_of_another() {
     let app = TestApp::start().await;
     let (one, two) = twins(&app).await;
-    let (before_one, before_two) = (rows(&app, one.id).await, rows(&app, two.id).await);
-    stores_find_nothing(app.db(), one.id, two.id).await;
-    stores_find_nothing(app.db(), two.id, one.id).await;
-    assert_eq!(rows(&app, one.id).await, before_one);
-    assert_eq!(rows(&app, two.id).await, before_two);
+    let memory =
+        one.get("/v1/agents/ada/memories").await.expect(200)["items"][0]["id"].as_str().expect("id").to_owned();
+    let before = (rows(&app, one.id).await, rows(&app, two.id).await);
+    for (argument, session) in [(&one, &two), (&two, &one)] {
+        let proxy = Proxy::lying(app.database.cluster.socket(), argument.id.to_string(), session.id.to_string()).await;
+        let instance = app.sibling_through(proxy.options(&app.database.name), |_| {}).await;
+        try_everything(&argument.client.at(instance.url()), &memory).await;
+        assert_eq!(purge_expired(instance.db().clone(), argument.id, 10).await.expect("runs"), 0);
+    }
+    assert_eq!((rows(&app, one.id).await, rows(&app, two.id).await), before, "something was written");
 }
 
-/// Public store functions and services with the session of one tenant and the argument of another.
-async fn stores_find_nothing(db: &Db, session: TenantId, argument: TenantId) {
-    let ada = ExternalId::parse("ada").expect("an id");
-    let mut tx = db.write(session).await.expect("begins");
-    assert!(cairn::agents::lock(&mut tx, argument, &ada).await.expect("runs").is_none());
-    assert!(cairn::agents::lock_exclusively(&mut tx, argument, &ada).await.expect("runs").is_none());
-    // Making an agent for the other tenant is refused by the policy itself.
-    assert!(cairn::agents::ensure(&mut tx, argument, &ada, true).await.is_err());
-    drop(tx);
-    let mut tx = db.write(session).await.expect("begins");
-    let own = cairn::agents::lock(&mut tx, session, &ada).await.expect("runs").expect("its own agent");
-    assert_eq!(cairn::auth::delete_agent_keys(&mut tx, argument, own).await.expect("runs"), 0);
-    assert!(cairn::memories::erase_author(&mut tx, argument, own).await.expect("runs").1.is_empty());
-    cairn::agents::delete(&mut tx, argument, own).await.expect("runs and deletes nothing");
-    assert!(cairn::memories::find_many(&mut tx, argument, &[], None).await.expect("runs").is_empty());
-    tx.commit(&[]).await.expect("commits nothing");
+async fn try_everything(caller: &Client, memory: &str) {
+    let path = format!("/v1/memories/{memory}");
+    for (method, path) in [("GET", "/v1/agents/ada"), ("GET", &path), ("DELETE", &path), ("DELETE", "/v1/agents/ada")] {
+        let answer = caller.send(caller.request(method.parse().expect("a method"), path)).await;
+        answer.assert_problem(404, "not_found");
+    }
+    assert_eq!(caller.get("/v1/agents").await.expect(200)["items"], json!([]));
+    assert_eq!(caller.get("/v1/agents/ada/memories").await.expect(200)["items"], json!([]));
+    assert_eq!(caller.get("/v1/agents/ada/stats").await.expect(200)["memories"], 0);
+    for mode in ["hybrid", "semantic", "lexical"] {
+        assert!(caller.recalled("ada", json!({"query": "kettle", "mode": mode})).await.is_empty());
+    }
+    // Writing for the other tenant is refused by the policy itself; where there is nothing to write to, as not found.
+    let refused = async |answer: Answer| assert!([404, 500].contains(&answer.status), "{}", answer.text);
+    refused(caller.post("/v1/agents/ada/remember", json!({"content": "x", "key": "k"})).await).await;
+    refused(caller.post("/v1/agents/new/remember", json!({"content": "x"})).await).await;
+    refused(caller.post("/v1/agents/ada/forget", json!({"filter": {"kinds": ["fact"]}})).await).await;
+    refused(caller.put("/v1/agents/ada", json!({"name": "x"})).await).await;
+    refused(caller.patch("/v1/agents/ada", json!({"name": "x"})).await).await;
+    refused(caller.patch(&path, json!({"content": "x"})).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod isolation;
 mod memories;
+mod migrations;
 mod openapi;
 mod recall;
 mod writes;

@@ -21,16 +21,29 @@ struct Gate {
     /// Statements that may still pass.
     permits: Semaphore,
     waiting: AtomicUsize,
+    /// A text to put in place of another of the same length.
+    replace: Option<(String, String)>,
 }
 
 impl Proxy {
     /// In front of the Postgres that listens on this socket; everything passes at first.
     pub async fn start(socket: PathBuf) -> Self {
+        Self::start_with(socket, None).await
+    }
+
+    /// The same, but wherever a simple statement says `this`, Postgres is told `that`.
+    pub async fn lying(socket: PathBuf, this: String, that: String) -> Self {
+        assert_eq!(this.len(), that.len(), "the length of a message must stay");
+        Self::start_with(socket, Some((this, that))).await
+    }
+
+    async fn start_with(socket: PathBuf, replace: Option<(String, String)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let gate = Arc::new(Gate {
             permits: Semaphore::new(Semaphore::MAX_PERMITS / 2),
             waiting: AtomicUsize::new(0),
+            replace,
         });
         let proxy = Self { port, gate };
         let accepting = proxy.clone();
@@ -80,7 +93,10 @@ async fn serve(client: TcpStream, socket: &PathBuf, gate: &Gate) -> std::io::Res
         let startup = message(&mut from_client, false).await?;
         to_server.write_all(&startup).await?;
         loop {
-            let message = message(&mut from_client, true).await?;
+            let mut message = message(&mut from_client, true).await?;
+            if let (b'Q', Some((this, that))) = (message[0], &gate.replace) {
+                message = String::from_utf8_lossy(&message).replace(this, that).into_bytes();
+            }
             // Sync ends an extended query, Query is a simple one: one of them a statement.
             if matches!(message[0], b'S' | b'Q') {
                 gate.waiting.fetch_add(1, Ordering::SeqCst);
