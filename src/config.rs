@@ -185,7 +185,8 @@ impl Default for Embeddings {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Auto }
+        // The server below ours talks about its threads.
+        Self { filter: "info,actix_server=warn".into(), format: LogFormat::Auto }
     }
 }
 
