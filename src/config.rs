@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
+use figment::{Metadata, Source};
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set. Unknown names are an error.
@@ -184,7 +185,8 @@ impl Default for Embeddings {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Auto }
+        // The server below ours talks about its threads.
+        Self { filter: "info,actix_server=warn".into(), format: LogFormat::Auto }
     }
 }
 
@@ -234,9 +236,16 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
 
 /// One line: the setting, what is wrong, and where it was set.
 fn describe(error: figment::Error) -> String {
-    let setting = error.path.join(".");
-    let source = error.metadata.as_ref().map(|metadata| format!(" (from {})", metadata.name)).unwrap_or_default();
-    format!("configuration: {}{}: {}{source}", if setting.is_empty() { "" } else { "setting " }, setting, error.kind)
+    let setting = if error.path.is_empty() { String::new() } else { format!("setting {}: ", error.path.join(".")) };
+    let source = error.metadata.as_ref().map(|metadata| format!(" (from {})", source_of(metadata))).unwrap_or_default();
+    format!("configuration: {setting}{}{source}", error.kind)
+}
+
+fn source_of(metadata: &Metadata) -> String {
+    match &metadata.source {
+        Some(Source::File(path)) => path.display().to_string(),
+        _ => metadata.name.to_string(),
+    }
 }
 
 impl Config {
@@ -300,7 +309,7 @@ impl Loaded {
     fn setting(&self, name: String, value: String) -> Setting {
         let source = match self.sources.find_metadata(&name) {
             Some(metadata) if metadata.name.contains("Config") => "default".into(),
-            Some(metadata) => metadata.name.to_string(),
+            Some(metadata) => source_of(metadata),
             None => "default".into(),
         };
         let value = if value.is_empty() {

@@ -26,7 +26,10 @@ impl Database {
     pub async fn serve(config: &Config) -> anyhow::Result<Self> {
         match &config.database.url {
             Some(url) => Self::given(config, url),
-            None => Self::embedded(config, Embedded::start(&settings(config)).await?),
+            None => {
+                let key = set_secret_key(config)?;
+                Self::embedded(config, key, Embedded::start(&settings(config)).await?).await
+            }
         }
     }
 
@@ -34,24 +37,30 @@ impl Database {
     pub async fn attach(config: &Config) -> anyhow::Result<Self> {
         match &config.database.url {
             Some(url) => Self::given(config, url),
-            None => Self::embedded(config, Embedded::attach(&settings(config)).await?),
+            None => {
+                let key = set_secret_key(config)?;
+                Self::embedded(config, key, Embedded::attach(&settings(config)).await?).await
+            }
         }
     }
 
     fn given(config: &Config, url: &str) -> anyhow::Result<Self> {
-        let Some(key) = &config.secret_key else {
+        let Some(secret_key) = set_secret_key(config)? else {
             bail!(
                 "configuration: setting secret_key (CAIRN_SECRET_KEY): required with a given database; 32 bytes in base64 (try `openssl rand -base64 32`)"
             );
         };
-        Ok(Self {
-            options: db::parse_url("database.url", url)?,
-            secret_key: SecretKey::from_base64(key)?,
-            embedded: None,
-        })
+        Ok(Self { options: db::parse_url("database.url", url)?, secret_key, embedded: None })
     }
 
-    fn embedded(config: &Config, embedded: Embedded) -> anyhow::Result<Self> {
+    async fn embedded(config: &Config, key: Option<SecretKey>, embedded: Embedded) -> anyhow::Result<Self> {
+        let secret_key = match key.map_or_else(|| kept_secret_key(&config.data_dir), Ok) {
+            Ok(key) => key,
+            Err(error) => {
+                embedded.stop().await.ok();
+                return Err(error);
+            }
+        };
         let address = embedded.postgres();
         let options = PgConnectOptions::new_without_pgpass()
             .socket(&address.socket_dir)
@@ -59,10 +68,6 @@ impl Database {
             .username(&address.user)
             .password(&address.password)
             .database(&address.database);
-        let secret_key = match &config.secret_key {
-            Some(key) => SecretKey::from_base64(key)?,
-            None => kept_secret_key(&config.data_dir)?,
-        };
         Ok(Self { options, secret_key, embedded: Some(embedded) })
     }
 
@@ -96,12 +101,19 @@ impl Database {
 /// `cairn migrate`.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let database = Database::attach(config).await?;
-    let owner = database.owner(config)?;
-    let outcome = db::migrate(&owner).await;
-    database.close().await?;
-    outcome?;
+    let outcome = match database.owner(config) {
+        Ok(owner) => db::migrate(&owner).await,
+        Err(error) => Err(error),
+    };
+    let closed = database.close().await;
+    outcome.and(closed)?;
     eprintln!("the schema is up to date");
     Ok(())
+}
+
+/// Read before anything starts, so that a wrong one leaves nothing behind.
+fn set_secret_key(config: &Config) -> anyhow::Result<Option<SecretKey>> {
+    config.secret_key.as_deref().map(SecretKey::from_base64).transpose()
 }
 
 fn settings(config: &Config) -> Settings {

@@ -48,8 +48,8 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Ok(db) => act(verb, &db, config).await,
         Err(error) => Err(error),
     };
-    database.close().await?;
-    outcome
+    let closed = database.close().await;
+    outcome.and(closed)
 }
 
 async fn act(verb: Verb, db: &Db, config: &Config) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
 use crate::auth::{self, NewKey, Permissions};
@@ -17,14 +17,16 @@ use crate::words::Name;
 use crate::{server, tenants};
 
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    // From here on a signal waits until it can be heeded in order: a start cut short would leave Postgres running.
+    let mut signals = Signals::listen()?;
     let started = Instant::now();
     let database = Database::serve(&config).await?;
-    let outcome = serve(config, &database, started).await;
-    database.close().await?;
-    outcome
+    let outcome = serve(config, &database, &mut signals, started).await;
+    let closed = database.close().await;
+    outcome.and(closed)
 }
 
-async fn serve(config: Config, database: &Database, started: Instant) -> anyhow::Result<()> {
+async fn serve(config: Config, database: &Database, signals: &mut Signals, started: Instant) -> anyhow::Result<()> {
     let for_model = config.clone();
     // The model is read from disk while the database is prepared.
     let embedder = tokio::task::spawn_blocking(move || Embedder::start(&for_model));
@@ -48,25 +50,35 @@ async fn serve(config: Config, database: &Database, started: Instant) -> anyhow:
         tokio::spawn(metrics);
     }
     tracing::info!(url = format!("http://{address}"), ready_after_ms = started.elapsed().as_millis() as u64, "serving");
-    wait_for_stop().await?;
+    signals.stop().await;
     tracing::info!("stopping");
     tokio::select! {
         () = handle.stop(true) => {}
         // A second signal means now.
-        signal = wait_for_stop() => { signal?; handle.stop(false).await; }
+        () = signals.stop() => handle.stop(false).await,
     }
     served.await.context("the server ended")??;
     app.db.close().await;
     Ok(())
 }
 
-async fn wait_for_stop() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks a server to stop. One that came before anybody waited for it is not lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// An embedded installation begins with a tenant and a key of its own, kept in the data folder.

@@ -25,8 +25,8 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::Create { name } => create(&database, config, &name).await.map(|tenant| println!("{tenant}")),
         Verb::List => list(&database, config).await,
     };
-    database.close().await?;
-    outcome
+    let closed = database.close().await;
+    outcome.and(closed)
 }
 
 async fn create(database: &Database, config: &Config, name: &str) -> anyhow::Result<TenantId> {

@@ -23,6 +23,8 @@ const LOCK: i64 = 0x6361_6972_6e00_0001;
 /// Creates roles, extension and schema where they are missing, then applies what is pending.
 /// `options` are those of a login that may do so (`database.owner_url`).
 pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
+    // That something exists already is no news.
+    let options = options.clone().options([("client_min_messages", "warning")]);
     let mut guard =
         options.clone().application_name("cairn migrate").connect().await.context("connecting to migrate")?;
     wait_for_turn(&mut guard).await?;
@@ -31,7 +33,7 @@ pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
         .await
         .context("preparing roles, the vector extension and the schema (the login needs CREATEROLE and CREATE)")?;
     let mut owner =
-        session(options, "cairn_owner", "cairn migrate", 0).connect().await.context("acting as cairn_owner")?;
+        session(&options, "cairn_owner", "cairn migrate", 0).connect().await.context("acting as cairn_owner")?;
     MIGRATOR.run(&mut owner).await.context("applying migrations")?;
     // The lock is the session's: it ends with `guard`, whatever happened above.
     Ok(())

@@ -111,9 +111,10 @@ pub fn session(options: &PgConnectOptions, role: &str, name: &str, statement_tim
 
 /// Reads a connection URL; the error names the setting, never the password in it.
 pub fn parse_url(setting: &str, url: &str) -> anyhow::Result<PgConnectOptions> {
-    let options: PgConnectOptions = url
-        .parse()
-        .map_err(|_| anyhow::anyhow!("not a PostgreSQL URL (postgres://user:password@host:5432/database)"))
+    let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    let options: Option<PgConnectOptions> = url.parse().ok().filter(|_| is_postgres);
+    let options = options
+        .ok_or_else(|| anyhow::anyhow!("not a PostgreSQL URL (postgres://user:password@host:5432/database)"))
         .with_context(|| format!("configuration: setting {setting}"))?;
     Ok(options)
 }

@@ -1,5 +1,7 @@
 //! A caller: sends requests with a key, and asserts on the answers.
 
+use std::time::Duration;
+
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -21,7 +23,8 @@ pub struct Answer {
 
 impl Client {
     pub fn new(url: String, key: String) -> Self {
-        Self { http: reqwest::Client::new(), url, key }
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
+        Self { http, url, key }
     }
 
     /// The same caller at another instance.

@@ -1,0 +1,8 @@
+//! The real binary over the Postgres and Redis that it keeps itself: how it starts, what survives a
+//! crash, what it leaves behind, and what an operator is told. Needs `make runtime`.
+
+mod folder;
+mod life;
+mod settings;
+mod site;
+mod verbs;

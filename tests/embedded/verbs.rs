@@ -1,0 +1,131 @@
+//! What an operator does: tenants, keys and migrations, beside a server, without one, elsewhere.
+
+use std::fs;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Executor};
+
+use crate::site::{Running, Site, block_on};
+
+/// The part of a key that may be shown.
+fn id_of(key: &str) -> &str {
+    key.split('_').nth(2).expect("an id")
+}
+
+/// The one line that was printed.
+fn line(printed: &str) -> &str {
+    let line = printed.strip_suffix('\n').expect("a whole line");
+    assert!(!line.is_empty() && !line.contains(char::is_whitespace), "{printed:?}");
+    line
+}
+
+#[test]
+fn a_key_made_beside_a_server_works_at_once_and_a_revoked_one_no_longer() {
+    let site = Site::new();
+    let server = site.serve();
+    let printed = site.done(&["key", "create", "--tenant", "default", "--name", "robot"]);
+    let key = line(&printed);
+    assert_eq!(server.remember(key, "The kettle is broken."), 201);
+    let keys = site.done(&["key", "list", "--tenant", "default"]);
+    let row = keys.lines().find(|row| row.contains(id_of(key))).expect("its row");
+    assert!(row.contains("robot") && row.contains("live"), "{row}");
+    assert!(!keys.contains(key), "a list shows no secret");
+
+    assert_eq!(site.done(&["key", "revoke", id_of(key)]), "");
+    assert_eq!(server.remember(key, "The door is green."), 401);
+    assert!(site.done(&["key", "list", "--tenant", "default"]).contains("revoked"));
+    assert_eq!(server.remember(&site.dev_key(), "The door is green."), 201, "the other key still works");
+
+    let narrow = site.done(&["key", "create", "--tenant", "default", "--scopes", "memories:read"]);
+    assert_eq!(server.remember(line(&narrow), "The lamp is on."), 403);
+    server.stop();
+}
+
+#[test]
+fn verbs_without_a_server_start_the_database_and_stop_it() {
+    let site = Site::new();
+    site.done(&["migrate"]);
+    assert_eq!(site.processes(), [0; 0]);
+    let tenant = site.done(&["tenant", "create", "acme"]);
+    assert_eq!(site.processes(), [0; 0]);
+    assert!(site.done(&["tenant", "list"]).contains(line(&tenant)));
+    let printed = site.done(&["key", "create", "--tenant", "acme"]);
+    assert_eq!(site.processes(), [0; 0]);
+    let server = site.serve();
+    assert_eq!(server.stdout(), "", "who made a tenant needs no first one");
+    assert_eq!(server.remember(line(&printed), "The kettle is broken."), 201);
+    server.stop();
+}
+
+#[test]
+fn verbs_at_once_share_one_database() {
+    let site = Site::new();
+    let names = ["one", "two", "three", "four"];
+    let verbs: Vec<Running> = names.iter().map(|name| site.spawn(&["tenant", "create", name])).collect();
+    for verb in verbs {
+        let outcome = verb.wait();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    }
+    assert_eq!(site.processes(), [0; 0]);
+    let tenants = site.done(&["tenant", "list"]);
+    assert!(names.iter().all(|name| tenants.contains(name)), "{tenants}");
+}
+
+#[test]
+fn verbs_name_what_is_wrong_with_their_arguments() {
+    let site = Site::new();
+    let server = site.serve();
+    let unknown = "0198c5a6-7d3e-7000-8000-000000000000";
+    let wrong: [(&[&str], &str); 8] = [
+        (&["key", "create", "--tenant", "nope"], "--tenant \"nope\": no such tenant"),
+        (&["key", "list", "--tenant", "nope"], "--tenant \"nope\": no such tenant"),
+        (&["key", "create", "--tenant", "default", "--scopes", "root"], "--scopes"),
+        (&["key", "create", "--tenant", "default", "--name", ""], "--name"),
+        (&["key", "create", "--tenant", "default", "--agent", "ada"], "--agent ada: no such agent"),
+        (&["key", "revoke", "nonsense"], "no key id"),
+        (&["key", "revoke", unknown], unknown),
+        (&["tenant", "create", "default"], "default"),
+    ];
+    for (verb, named) in wrong {
+        let line = site.refused(verb, &[]);
+        assert!(line.contains(named), "{verb:?}: {line}");
+    }
+    assert_eq!(site.done(&["key", "list", "--tenant", "default"]).lines().count(), 2, "no key was made");
+    server.stop();
+}
+
+#[test]
+fn a_given_database_is_migrated_and_filled_by_its_operator_alone() {
+    let elsewhere = Site::new();
+    let postgres = elsewhere.serve();
+    let password = fs::read_to_string(elsewhere.data.join("postgres/password")).expect("a password");
+    let sockets = elsewhere.data.join("run");
+    let options = PgConnectOptions::new_without_pgpass().socket(&sockets).username("cairn").password(&password);
+    block_on(async {
+        let mut connection = options.database("cairn").connect().await.expect("connects");
+        connection.execute("CREATE DATABASE given").await.expect("a database");
+    });
+
+    let mut site = Site::new();
+    let host = sockets.display().to_string().replace('/', "%2F");
+    site.set("DATABASE_URL", &format!("postgres://cairn:{password}@{host}:5432/given"));
+    let missing = site.refused(&["serve"], &[]);
+    assert!(missing.contains("secret_key (CAIRN_SECRET_KEY)"), "{missing}");
+    site.set("CAIRN_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    for verb in [&["serve"][..], &["tenant", "list"], &["key", "list", "--tenant", "default"]] {
+        let line = site.refused(verb, &[]);
+        assert!(line.contains("cairn migrate") && !line.contains(&password), "{line}");
+    }
+    site.done(&["migrate"]);
+    site.done(&["migrate"]);
+    assert_eq!(site.done(&["tenant", "list"]).lines().count(), 1, "the head of the table");
+    line(&site.done(&["tenant", "create", "acme"]));
+    let printed = site.done(&["key", "create", "--tenant", "acme"]);
+    let server = site.serve();
+    assert_eq!(server.stdout(), "");
+    assert_eq!(server.remember(line(&printed), "The kettle is broken."), 201);
+    assert_eq!(server.remember(&elsewhere.dev_key(), "The kettle is broken."), 401);
+    server.stop();
+    assert!(!site.data.exists(), "nothing is kept here");
+    postgres.stop();
+}
