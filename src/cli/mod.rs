@@ -1,7 +1,11 @@
 //! The command line: one file a verb. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
 
 mod attach;
+mod client;
+mod failure;
+mod import;
 mod key;
+mod progress;
 mod serve;
 mod settings;
 mod tenant;
@@ -43,6 +47,8 @@ enum Verb {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Verb),
+    /// Remember what is in a JSONL file.
+    Import(import::Args),
 }
 
 /// Parses, runs, and turns the outcome into an exit code.
@@ -76,6 +82,7 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
         Verb::Openapi => Ok(()),
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
+        Verb::Import(args) => import::run(args, &loaded.config).await,
     }
 }
 
