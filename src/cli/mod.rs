@@ -1,10 +1,13 @@
 //! The command line: one file a verb. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
 
+mod answers;
 mod attach;
 mod client;
+mod eval;
 mod failure;
 mod import;
 mod key;
+mod latency;
 mod progress;
 mod serve;
 mod settings;
@@ -49,6 +52,8 @@ enum Verb {
     Key(key::Verb),
     /// Remember what is in a JSONL file.
     Import(import::Args),
+    /// Measure how well a running server recalls.
+    Eval(eval::Args),
 }
 
 /// Parses, runs, and turns the outcome into an exit code.
@@ -83,6 +88,7 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
         Verb::Import(args) => import::run(args, &loaded.config).await,
+        Verb::Eval(args) => eval::run(args, &loaded.config).await,
     }
 }
 
