@@ -9,6 +9,7 @@ mod import;
 mod key;
 mod latency;
 mod progress;
+mod recall;
 mod serve;
 mod settings;
 mod tenant;
@@ -52,6 +53,8 @@ enum Verb {
     Key(key::Verb),
     /// Remember what is in a JSONL file.
     Import(import::Args),
+    /// Ask what an agent recalls.
+    Recall(recall::Args),
     /// Measure how well a running server recalls.
     Eval(eval::Args),
 }
@@ -88,6 +91,7 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
         Verb::Import(args) => import::run(args, &loaded.config).await,
+        Verb::Recall(args) => recall::run(args, &loaded.config).await,
         Verb::Eval(args) => eval::run(args, &loaded.config).await,
     }
 }

@@ -55,7 +55,7 @@ impl ModeReport {
         table.add_row(cells("overall", &self.overall));
         let mut categories: Vec<_> = self.categories.iter().collect();
         categories.sort_by_key(|(_, metrics)| std::cmp::Reverse(metrics.questions));
-        categories.into_iter().for_each(|(name, metrics)| drop(table.add_row(cells(name, metrics))));
+        table.add_rows(categories.into_iter().map(|(name, metrics)| cells(name, metrics)));
         for index in 1..columns {
             if let Some(column) = table.column_mut(index) {
                 column.set_cell_alignment(CellAlignment::Right);
