@@ -45,6 +45,7 @@ pub struct Client {
 pub struct Reply {
     body: Vec<u8>,
     stages: Vec<(String, f64)>,
+    took: Duration,
 }
 
 impl Client {
@@ -110,28 +111,26 @@ impl Client {
 
     async fn send(&self, path: &str, body: String) -> Result<Reply, Failure> {
         let unreachable = |cause| Failure::Unreachable { url: self.url.clone(), cause };
+        let started = Instant::now();
         let response = self.http.post(format!("{}{path}", self.url)).body(body).send().await.map_err(unreachable)?;
         let (status, stages) = (response.status(), stages(&response));
         let retry_after = seconds(&response, "retry-after");
         let body = response.bytes().await.map_err(unreachable)?.to_vec();
         if status.is_success() {
-            return Ok(Reply { body, stages });
+            return Ok(Reply { body, stages, took: started.elapsed() });
         }
         Err(Failure::Refused(Box::new(Problem::read(status.as_u16(), retry_after, &body))))
-    }
-
-    /// How long one call takes, and its answer.
-    pub async fn timed(&self, path: &str, body: &impl Serialize) -> Result<(Duration, Reply), Failure> {
-        let body = encode(body)?;
-        let started = Instant::now();
-        let reply = self.send(path, body).await?;
-        Ok((started.elapsed(), reply))
     }
 }
 
 impl Reply {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(Failure::Unreadable)
+    }
+
+    /// From sending to the last byte of the answer; of several attempts, the one that succeeded.
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// Milliseconds by stage, as the server measured them.

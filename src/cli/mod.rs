@@ -2,6 +2,7 @@
 
 mod answers;
 mod attach;
+mod bench;
 mod client;
 mod eval;
 mod failure;
@@ -57,6 +58,9 @@ enum Verb {
     Recall(recall::Args),
     /// Measure how well a running server recalls.
     Eval(eval::Args),
+    /// Measure how fast embedding and a running server are.
+    #[command(subcommand)]
+    Bench(bench::Verb),
 }
 
 /// Parses, runs, and turns the outcome into an exit code.
@@ -93,6 +97,7 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
         Verb::Import(args) => import::run(args, &loaded.config).await,
         Verb::Recall(args) => recall::run(args, &loaded.config).await,
         Verb::Eval(args) => eval::run(args, &loaded.config).await,
+        Verb::Bench(verb) => bench::run(verb, &loaded.config).await,
     }
 }
 

@@ -99,9 +99,10 @@ async fn one(
     let path = format!("/v1/agents/{AGENT_PREFIX}{}/recall", question.conversation);
     let body =
         answers::Question { query: &question.question, k: depth, mode: Some(mode), explain: false, cache: "bypass" };
-    let (took, reply) = client.timed(&path, &body).await.with_context(|| format!("asking question {}", question.id))?;
+    let reply =
+        client.post_patiently(&path, &body).await.with_context(|| format!("asking question {}", question.id))?;
     let answer: Recalled = reply.json()?;
     let keys: Vec<String> = answer.results.into_iter().map(|found| found.memory.key.unwrap_or_default()).collect();
     let scored = Scored::new(question.id.clone(), question.category.clone(), &question.evidence_ids, &keys);
-    Ok((scored, took, answer.warnings.into_iter().map(|warning| warning.code).collect()))
+    Ok((scored, reply.took(), answer.warnings.into_iter().map(|warning| warning.code).collect()))
 }
