@@ -1,5 +1,6 @@
 //! `cairn recall`: what an agent would recall, for the eyes of a person.
 
+use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use console::{Term, measure_text_width, truncate_str};
 
@@ -34,7 +35,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
-    let agent = ExternalId::parse(&args.agent).map_err(|invalid| Error::from(invalid.under("--agent")))?;
+    let agent = ExternalId::parse(&args.agent).map_err(Error::from).context("--agent")?;
     let client = Client::new(&args.connection, config)?;
     let body =
         Question { query: &args.query, k: usize::from(args.k), mode: args.mode, explain: args.explain, cache: "use" };

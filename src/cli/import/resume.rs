@@ -68,13 +68,18 @@ impl Resume {
         self.open.remove(&place);
     }
 
-    /// Writes down that everything before the first open line is done. `read` is where reading goes on.
+    /// Everything before this is done. `read` is where reading goes on.
+    pub fn done(&self, read: Place) -> Place {
+        self.open.first().copied().unwrap_or(read)
+    }
+
+    /// Writes down how much is done.
     pub fn save(&mut self, read: Place, now: bool) -> anyhow::Result<()> {
         let Some(path) = self.path.as_ref().filter(|_| now || self.saved.elapsed() >= SAVE_EVERY) else {
             return Ok(());
         };
         self.saved = Instant::now();
-        let done = self.open.first().copied().unwrap_or(read);
+        let done = self.done(read);
         let state = State { import: self.import.clone(), line: done.line, byte: done.byte };
         let unfinished = path.with_extension("cairn-import-new");
         fs::write(&unfinished, serde_json::to_vec(&state)?)

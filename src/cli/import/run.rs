@@ -134,7 +134,8 @@ impl Import<'_> {
             }
             Err(failure) => self.stop(|| failure.into()),
         }
-        self.progress.at(self.lines.place().byte, &format!("{} memories", self.summary.accepted()));
+        let done = self.resume.done(self.lines.place());
+        self.progress.at(done.byte, &format!("{} memories", self.summary.accepted()));
     }
 
     fn reject(&mut self, place: Place, reason: &str) {
