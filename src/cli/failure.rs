@@ -65,7 +65,7 @@ impl Problem {
 
     /// Whether it is about what was sent, not about who sent it or how the server fares.
     pub fn blames_the_body(&self) -> bool {
-        matches!(self.status, 400 | 409 | 413 | 422)
+        matches!(self.status, 400 | 409 | 413 | 422) && self.code != "limit_reached"
     }
 
     /// The places in the array `name` of the body that are to blame, each with the reason.

@@ -139,7 +139,7 @@ impl Bench {
     async fn loads(&self, clients: &[u16]) -> anyhow::Result<Vec<Load>> {
         let mut loads = Vec::new();
         for &count in clients {
-            let recall = (0..count).map(|number| self.recalls(number)).collect();
+            let recall = (0..count).map(|number| self.recalls(number, count)).collect();
             loads.push(load::run(&self.client, "recall", recall, self.seconds).await?);
         }
         for &count in clients {
@@ -154,9 +154,9 @@ impl Bench {
         self.agents[usize::from(number) % self.agents.len()].clone()
     }
 
-    fn recalls(&self, number: u16) -> Calls {
+    fn recalls(&self, number: u16, of: u16) -> Calls {
         let path = format!("/v1/agents/{}/recall", self.agent(number));
-        let (vocabulary, mut seed) = (self.vocabulary.clone(), 1_000_000 * (u64::from(number) + 1));
+        let (vocabulary, mut seed) = (self.vocabulary.clone(), 1_000_000 * (1_000 * u64::from(of) + u64::from(number)));
         Box::new(move || {
             seed += 1;
             let query = vocabulary.writer(seed).text(QUESTION_WORDS);

@@ -87,6 +87,11 @@ impl Resume {
             .with_context(|| format!("writing {}", path.display()))
     }
 
+    /// The folder cannot be written; do without.
+    pub fn give_up(&mut self) {
+        self.path = None;
+    }
+
     /// The import is complete.
     pub fn forget(&self) {
         if let Some(path) = &self.path {

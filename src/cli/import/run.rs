@@ -83,7 +83,7 @@ impl Import<'_> {
             let (agent, outcome) = delivered.context("a delivery broke off")?;
             self.queue.done(&agent);
             self.settle(outcome);
-            self.resume.save(self.lines.place(), false)?;
+            self.save(false);
         }
         self.progress.end();
         self.end()
@@ -148,6 +148,14 @@ impl Import<'_> {
         }
     }
 
+    /// An import that cannot keep its place is slower to repeat, and no worse.
+    fn save(&mut self, now: bool) {
+        if let Err(error) = self.resume.save(self.lines.place(), now) {
+            self.progress.say(&format!("a rerun would start from the beginning: {error:#}"));
+            self.resume.give_up();
+        }
+    }
+
     /// Ends after the batches on their way; the first reason is the one that is told.
     fn stop(&mut self, reason: impl FnOnce() -> anyhow::Error) {
         self.ended = true;
@@ -155,12 +163,12 @@ impl Import<'_> {
     }
 
     fn end(mut self) -> anyhow::Result<Summary> {
+        self.save(true);
         let summary = self.summary.finished();
         let Some(failure) = self.failure else {
             self.resume.forget();
             return Ok(summary);
         };
-        self.resume.save(self.lines.place(), true)?;
         eprintln!("{summary}");
         bail!(failure)
     }
