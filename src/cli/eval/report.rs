@@ -47,7 +47,7 @@ impl ModeReport {
     /// The table, and lines about time and warnings.
     pub fn print(&self) {
         let mut table = Table::new();
-        let cutoffs = self.overall.recall.iter().map(|(k, _)| format!("R@{k}"));
+        let cutoffs = self.overall.recall.keys().map(|k| format!("R@{k}"));
         let measures = cutoffs.chain(["hit@10", "MRR", "nDCG@10"].map(String::from));
         let header: Vec<String> = [self.mode.name().into(), "n".into()].into_iter().chain(measures).collect();
         let columns = header.len();
@@ -75,7 +75,7 @@ impl ModeReport {
 }
 
 fn cells(name: &str, metrics: &Metrics) -> Vec<String> {
-    let measures = metrics.recall.iter().map(|(_, share)| *share).chain([metrics.hit_10, metrics.mrr, metrics.ndcg_10]);
+    let measures = metrics.recall.values().copied().chain([metrics.hit_10, metrics.mrr, metrics.ndcg_10]);
     let shown = measures.map(|share| format!("{:.1}", share * 100.0));
     [name.to_owned(), metrics.questions.to_string()].into_iter().chain(shown).collect()
 }

@@ -1,6 +1,6 @@
 //! How good ranked answers are. Pure: places in, numbers out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub struct Scored {
 pub struct Metrics {
     pub questions: usize,
     /// The share of a question's evidence within the first k, by k.
-    pub recall: Vec<(usize, f64)>,
+    pub recall: BTreeMap<usize, f64>,
     /// Whether any evidence is within the first ten.
     pub hit_10: f64,
     /// One divided by the place of the first evidence.
@@ -86,7 +86,7 @@ mod tests {
         let both = scored(&["a", "b"], &["x", "a", "y", "b"]);
         let none = scored(&["c"], &["x", "y"]);
         let metrics = Metrics::of([&both, &none].into_iter(), &[1, 2, 10]);
-        assert_eq!(metrics.recall, [(1, 0.0), (2, 0.25), (10, 0.5)]);
+        assert_eq!(metrics.recall, BTreeMap::from([(1, 0.0), (2, 0.25), (10, 0.5)]));
         assert_eq!((metrics.hit_10, metrics.mrr), (0.5, 0.25));
         let expected = (1.0 / 3_f64.log2() + 1.0 / 5_f64.log2()) / (1.0 + 1.0 / 3_f64.log2()) / 2.0;
         assert!((metrics.ndcg_10 - expected).abs() < 1e-12);
@@ -98,6 +98,6 @@ mod tests {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let metrics = Metrics::of([&scored(&keys, &keys)].into_iter(), &[10]);
         assert!((metrics.ndcg_10 - 1.0).abs() < 1e-12);
-        assert!((metrics.recall[0].1 - 10.0 / 12.0).abs() < 1e-12);
+        assert!((metrics.recall[&10] - 10.0 / 12.0).abs() < 1e-12);
     }
 }
