@@ -1,7 +1,16 @@
 //! The command line: one file a verb. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
 
+mod answers;
 mod attach;
+mod bench;
+mod client;
+mod eval;
+mod failure;
+mod import;
 mod key;
+mod latency;
+mod progress;
+mod recall;
 mod serve;
 mod settings;
 mod tenant;
@@ -43,6 +52,15 @@ enum Verb {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Verb),
+    /// Remember what is in a JSONL file.
+    Import(import::Args),
+    /// Ask what an agent recalls.
+    Recall(recall::Args),
+    /// Measure how well a running server recalls.
+    Eval(eval::Args),
+    /// Measure how fast embedding and a running server are.
+    #[command(subcommand)]
+    Bench(bench::Verb),
 }
 
 /// Parses, runs, and turns the outcome into an exit code.
@@ -76,6 +94,10 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
         Verb::Openapi => Ok(()),
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
+        Verb::Import(args) => import::run(args, &loaded.config).await,
+        Verb::Recall(args) => recall::run(args, &loaded.config).await,
+        Verb::Eval(args) => eval::run(args, &loaded.config).await,
+        Verb::Bench(verb) => bench::run(verb, &loaded.config).await,
     }
 }
 

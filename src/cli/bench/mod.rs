@@ -1,0 +1,41 @@
+//! `cairn bench`: how fast things are on this machine. Texts are made up, the same in every run.
+
+mod embed;
+mod grow;
+mod load;
+mod memories;
+mod words;
+
+use clap::Subcommand;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::config::Config;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Embed in this process with the embedder of the settings; needs no server.
+    Embed(embed::Args),
+    /// Remember and recall on a running server; best one with the hashed embedder.
+    Memories(memories::Args),
+}
+
+pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
+    match verb {
+        Verb::Embed(args) => embed::run(&args, config).await,
+        Verb::Memories(args) => memories::run(args, config).await,
+    }
+}
+
+/// Numbers stand at the right, names at the left.
+fn table<T: Into<String>>(header: impl IntoIterator<Item = T>) -> Table {
+    let header: Vec<String> = header.into_iter().map(Into::into).collect();
+    let columns = header.len();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    for index in 1..columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
