@@ -10,7 +10,7 @@ use sqlx::{Connection, PgPool};
 use tokio::runtime::Handle;
 
 use crate::config::Database;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 pub mod embedded;
 mod migrate;
@@ -22,6 +22,10 @@ pub use migrate::{MIGRATOR, migrate, pending_migrations};
 pub use selfcheck::self_check;
 pub use tenant::TenantConn;
 pub use write::{Attempt, WriteTx, retrying};
+
+/// How long a caller waits for a unit of work. Postgres ends statements long before; this is for one that is no
+/// longer there and has not said so.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Four pools over one role, so that no kind of work can starve another, and the runtime they live on.
 #[derive(Clone)]
@@ -52,7 +56,11 @@ impl Db {
     /// no longer waits for it, but never cuts it off in the middle of a transaction; and a
     /// connection lives on a runtime that is not one of the HTTP workers.
     pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        self.runtime.spawn(work).await.unwrap_or_else(|error| {
+        let Ok(done) = tokio::time::timeout(PATIENCE, self.runtime.spawn(work)).await else {
+            let cause = anyhow::anyhow!("a unit of work took longer than {PATIENCE:?}");
+            return Err(Error::unavailable(Code::Timeout, "the database does not answer; try again", cause));
+        };
+        done.unwrap_or_else(|error| {
             Err(Error::Internal(anyhow::Error::new(error).context("a unit of work ended early")))
         })
     }

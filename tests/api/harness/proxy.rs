@@ -95,7 +95,7 @@ async fn serve(client: TcpStream, socket: &PathBuf, gate: &Gate) -> std::io::Res
         loop {
             let mut message = message(&mut from_client, true).await?;
             if let (b'Q', Some((this, that))) = (message[0], &gate.replace) {
-                message = String::from_utf8_lossy(&message).replace(this, that).into_bytes();
+                replace(&mut message, this.as_bytes(), that.as_bytes());
             }
             // Sync ends an extended query, Query is a simple one: one of them a statement.
             if matches!(message[0], b'S' | b'Q') {
@@ -110,6 +110,15 @@ async fn serve(client: TcpStream, socket: &PathBuf, gate: &Gate) -> std::io::Res
     tokio::select! {
         done = back => done,
         done = forth => done,
+    }
+}
+
+/// Bytes, not text: the head of a message is binary.
+fn replace(message: &mut [u8], this: &[u8], that: &[u8]) {
+    for start in 0..message.len().saturating_sub(this.len() - 1) {
+        if message[start..].starts_with(this) {
+            message[start..start + that.len()].copy_from_slice(that);
+        }
     }
 }
 
