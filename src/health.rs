@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, get};
 use serde::Serialize;
 use utoipa::openapi::OpenApi;
 use utoipa::{OpenApi as Describe, ToSchema};
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
 use crate::db::pending_migrations;
@@ -36,7 +36,12 @@ pub fn routes(cfg: &mut ServiceConfig, specification: &OpenApi, with_metrics: bo
         cfg.service(metrics);
     }
     cfg.service(web::redirect("/docs", "/docs/"));
-    cfg.service(SwaggerUi::new("/docs/{_:.*}").url("/docs/openapi.json", specification.clone()));
+    cfg.service(
+        SwaggerUi::new("/docs/{_:.*}")
+            .url("/docs/openapi.json", specification.clone())
+            // Without this the page asks a validator on the internet.
+            .config(Config::default().validator_url("none")),
+    );
 }
 
 /// Is the process alive

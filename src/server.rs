@@ -12,6 +12,7 @@ use actix_web::web::Data;
 use actix_web::{App as ActixApp, HttpMessage, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, SecurityRequirement};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -118,6 +119,14 @@ fn description() -> OpenApi {
         .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
         .build();
     let mut specification = OpenApi::new(info, utoipa::openapi::Paths::new());
+    let tags = [
+        ("memories", "What agents remember."),
+        ("recall", "Finding what answers a question."),
+        ("agents", "Who remembers."),
+        ("open", "Health, metrics and this specification; no credential is needed."),
+    ];
+    let tag = |(name, description): (&str, &str)| TagBuilder::new().name(name).description(Some(description)).build();
+    specification.tags = Some(tags.map(tag).into());
     specification.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("api_key", [])]);
     specification
 }

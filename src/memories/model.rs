@@ -50,9 +50,9 @@ pub struct Reach {
 }
 
 /// What to remember.
-#[derive(Debug, Clone, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct NewMemory {
-    #[schema(inline)]
+    #[serde(flatten)]
     pub fields: MemoryFields,
     /// Circles to share it with.
     pub circles: Option<Vec<ExternalId>>,

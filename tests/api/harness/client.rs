@@ -6,6 +6,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::harness::spec;
+
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -43,9 +45,13 @@ impl Client {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.expect("the server answers");
+        let request = request.build().expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.http.execute(request).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, text: response.text().await.expect("a whole answer") }
+        let text = response.text().await.expect("a whole answer");
+        spec::check(method.as_str(), &path, status, &text);
+        Answer { status, headers, text }
     }
 
     pub async fn get(&self, path: &str) -> Answer {

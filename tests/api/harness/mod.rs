@@ -4,6 +4,7 @@
 mod client;
 mod cluster;
 pub mod proxy;
+mod spec;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
