@@ -185,8 +185,7 @@ impl Default for Embeddings {
 
 impl Default for Log {
     fn default() -> Self {
-        // The server below ours talks about its threads.
-        Self { filter: "info,actix_server=warn".into(), format: LogFormat::Auto }
+        Self { filter: "info".into(), format: LogFormat::Auto }
     }
 }
 

@@ -12,7 +12,11 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging for the whole process, to standard error, so that standard output stays for results.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter)?;
+    let mut filter = EnvFilter::try_new(&log.filter)?;
+    if !log.filter.contains("actix_server") {
+        // The server below ours talks about its threads.
+        filter = filter.add_directive("actix_server=warn".parse()?);
+    }
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
