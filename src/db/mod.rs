@@ -42,11 +42,14 @@ impl Db {
     pub fn open(settings: &Database, options: &PgConnectOptions, runtime: Handle) -> Self {
         let _inside = runtime.enter();
         let acquire = Duration::from_millis(settings.acquire_timeout_ms);
-        let pool = |size, name, timeout_ms| pool(size, acquire, session(options, "cairn_app", name, timeout_ms));
+        let pool = |size, name, timeout_ms| pool_of(size, acquire, session(options, "cairn_app", name, timeout_ms));
+        // Writes look rows up by their keys; planning each anew would take longer than running it.
+        let write = session(options, "cairn_app", "cairn write", settings.write_timeout_ms)
+            .options([("plan_cache_mode", "force_generic_plan")]);
         Self {
             gate: pool(settings.gate_connections, "cairn gate", settings.read_timeout_ms),
             search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
-            write: pool(settings.write_connections, "cairn write", settings.write_timeout_ms),
+            write: pool_of(settings.write_connections, acquire, write),
             background: pool(settings.background_connections, "cairn background", 60_000),
             runtime: runtime.clone(),
         }
@@ -87,7 +90,7 @@ impl Db {
     }
 }
 
-fn pool(size: u32, acquire: Duration, options: PgConnectOptions) -> PgPool {
+fn pool_of(size: u32, acquire: Duration, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(acquire)
@@ -111,6 +114,8 @@ pub fn session(options: &PgConnectOptions, role: &str, name: &str, statement_tim
         ("search_path", "cairn,public"),
         ("timezone", "UTC"),
         ("jit", "off"),
+        // Every statement has its index; statistics of a young table suggest reading it whole.
+        ("enable_seqscan", "off"),
         ("statement_timeout", &statement_timeout_ms.to_string()),
         ("lock_timeout", "3000"),
         ("idle_in_transaction_session_timeout", "5000"),

@@ -16,6 +16,9 @@ pub type Numbered = (ScopeId, i64);
 
 /// The scopes that these memories are visible in, sorted, each once.
 pub async fn scopes_of(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<Vec<ScopeId>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let scopes = sqlx::query_scalar(
         "SELECT DISTINCT scope_id FROM placement_terms
           WHERE tenant_id = $1 AND memory_id = ANY($2)

@@ -116,12 +116,22 @@ pub async fn search_equal(
     hashes: &[Vec<u8>],
 ) -> Result<Vec<Stored>> {
     let keys: Vec<&str> = keys.iter().map(MemoryKey::as_str).collect();
+    // One lookup for each key and each hash, each by its own index: asked for all at once (`= ANY`), Postgres
+    // guesses that reading everything the agent remembers is as good. OFFSET 0 keeps the lookups apart.
     let stored = sqlx::query_as(
         "SELECT memory_id, content_hash, content, kind, key, tags, importance, metadata, speaker,
                 source_type, source_id, source_seq, occurred_at, expires_at,
                 coalesce(expires_at <= now(), false) AS expired
-           FROM memories
-          WHERE tenant_id = $1 AND agent_uid = $2 AND (key = ANY($3) OR content_hash = ANY($4))
+           FROM (SELECT m.*
+                   FROM unnest($3::text[]) AS wanted (key)
+                  CROSS JOIN LATERAL (SELECT * FROM memories
+                                       WHERE tenant_id = $1 AND agent_uid = $2 AND key = wanted.key OFFSET 0) m
+                  UNION ALL
+                 SELECT DISTINCT ON (m.memory_id) m.*
+                   FROM unnest($4::bytea[]) AS wanted (hash)
+                  CROSS JOIN LATERAL (SELECT * FROM memories
+                                       WHERE tenant_id = $1 AND agent_uid = $2 AND content_hash = wanted.hash OFFSET 0) m
+                  WHERE m.key IS NULL OR m.key <> ALL($3)) equal
           ORDER BY memory_id",
     )
     .bind(tenant)

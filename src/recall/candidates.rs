@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use pgvector::HalfVector;
 use sqlx::{FromRow, Postgres, QueryBuilder};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::db::TenantConn;
 use crate::error::{Error, Result};
@@ -85,62 +86,69 @@ async fn nearest_placements(
 struct LexiconRow {
     documents: i64,
     words: i64,
-    ids: Option<Vec<MemoryId>>,
-    scopes: Option<Vec<ScopeId>>,
-    /// The words of all hits one after the other, and how many each has.
-    lengths: Option<Vec<i32>>,
-    terms: Option<Vec<u8>>,
+    /// The hits, one after the other: memory, scope, words.
+    hits: Option<Vec<u8>>,
 }
 
 /// Every memory that shares a word with the question, and what BM25 needs to know about the rest. One row
-/// comes back, whatever the number of hits: decoding thousands would cost more than finding them.
+/// comes back, whatever the number of hits: decoding thousands of rows would cost more than finding them.
 pub async fn lexicon(conn: &mut TenantConn, search: &Search<'_>, terms: &[i32]) -> Result<Lexicon> {
     let mut sql = QueryBuilder::new(
         "SELECT count(*) AS documents,
-                coalesce(sum(length), 0)::bigint AS words,
-                array_agg(memory_id) FILTER (WHERE hit) AS ids,
-                array_agg(scope_id) FILTER (WHERE hit) AS scopes,
-                array_agg(length) FILTER (WHERE hit) AS lengths,
-                string_agg(array_send(terms), ''::bytea) FILTER (WHERE hit) AS terms
-           FROM (SELECT ",
+                coalesce(sum(cardinality(p.terms)), 0)::bigint AS words,
+                string_agg(uuid_send(p.memory_id) || uuid_send(p.scope_id) || array_send(p.terms), ''::bytea)
+                    FILTER (WHERE p.terms && ",
     );
+    sql.push_bind(terms.to_vec());
+    search.push_filter(&mut sql);
+    sql.push(") AS hits FROM ");
     if search.scopes.len() > 1 {
         // A memory visible in several of the scopes counts once.
-        sql.push("DISTINCT ON (p.memory_id) ");
+        sql.push("(SELECT DISTINCT ON (p.memory_id) p.* FROM placement_terms p WHERE");
+        search.push_scope(&mut sql);
+        sql.push(") p");
+    } else {
+        sql.push("placement_terms p WHERE");
+        search.push_scope(&mut sql);
     }
-    sql.push("p.memory_id, p.scope_id, p.terms, cardinality(p.terms) AS length, (p.terms && ")
-        .push_bind(terms.to_vec());
-    search.push_filter(&mut sql);
-    sql.push(") AS hit FROM placement_terms p WHERE");
-    search.push_scope(&mut sql);
-    sql.push(") scope");
     let row: LexiconRow = sql.build_query_as().fetch_one(&mut **conn).await?;
-    Ok(Lexicon { documents: row.documents as u64, words: row.words as u64, hits: hits(row)? })
+    let hits = hits(row.hits.as_deref().unwrap_or_default());
+    let hits = hits.ok_or_else(|| Error::Internal(anyhow::anyhow!("the words of a memory arrived cut short")))?;
+    Ok(Lexicon { documents: row.documents as u64, words: row.words as u64, hits })
 }
 
-/// An int4 array on the wire: number of dimensions, flags, element type, size and lower bound (20 bytes in
-/// all), then length and value of each element, everything big-endian.
-const ARRAY_HEADER_BYTES: usize = 20;
-const ELEMENT_BYTES: usize = 8;
-
-fn hits(row: LexiconRow) -> Result<Vec<Hit>> {
-    let (Some(ids), Some(scopes), Some(lengths), Some(bytes)) = (row.ids, row.scopes, row.lengths, row.terms) else {
-        return Ok(Vec::new());
-    };
-    let mut rest = bytes.as_slice();
-    let mut hits = Vec::with_capacity(ids.len());
-    for ((id, scope), length) in ids.into_iter().zip(scopes).zip(lengths) {
-        let size = ARRAY_HEADER_BYTES + length as usize * ELEMENT_BYTES;
-        let (array, after) = rest
-            .split_at_checked(size)
-            .ok_or_else(|| Error::Internal(anyhow::anyhow!("the words of a memory arrived cut short")))?;
-        let elements = array[ARRAY_HEADER_BYTES..].chunks_exact(ELEMENT_BYTES);
-        let terms =
-            elements.map(|element| i32::from_be_bytes([element[4], element[5], element[6], element[7]])).collect();
-        hits.push(Hit { id, scope, terms });
-        rest = after;
+/// Two UUIDs, then an int4 array as Postgres sends it: number of dimensions, flags, element type, and, unless it
+/// is empty, its size and lower bound; then length and value of each element. Integers are big-endian.
+fn hits(mut bytes: &[u8]) -> Option<Vec<Hit>> {
+    let mut hits = Vec::new();
+    while !bytes.is_empty() {
+        let (id, scope) = (uuid(&mut bytes)?, uuid(&mut bytes)?);
+        let dimensions = integer(&mut bytes)?;
+        let (_flags, _element) = (integer(&mut bytes)?, integer(&mut bytes)?);
+        let size = if dimensions == 0 { 0 } else { integer(&mut bytes)? };
+        if dimensions > 0 {
+            integer(&mut bytes)?;
+        }
+        let mut terms = Vec::with_capacity(size as usize);
+        for _ in 0..size {
+            integer(&mut bytes)?;
+            terms.push(integer(&mut bytes)?);
+        }
+        hits.push(Hit { id: MemoryId::from_uuid(id), scope: ScopeId::from_uuid(scope), terms });
     }
-    Ok(hits)
+    Some(hits)
+}
+
+fn integer(bytes: &mut &[u8]) -> Option<i32> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    *bytes = rest;
+    Some(i32::from_be_bytes(*head))
+}
+
+fn uuid(bytes: &mut &[u8]) -> Option<Uuid> {
+    let (head, rest) = bytes.split_first_chunk::<16>()?;
+    *bytes = rest;
+    Some(Uuid::from_bytes(*head))
 }
 
 /// What ranking needs to know about each candidate.
