@@ -4,6 +4,7 @@
 mod agents;
 mod auth;
 mod bad_input;
+mod cli;
 mod embedder;
 mod faults;
 mod harness;
