@@ -125,7 +125,7 @@ fn record(response: &ServiceResponse, id: &RequestId, started: Instant) {
         method = %request.method(),
         route,
         status,
-        duration_ms = took.as_secs_f64() * 1e3,
+        duration_ms = took.as_micros() as f64 / 1e3,
         tenant = who.as_ref().map(|who| who.tenant.as_str()),
         principal = who.as_ref().map(|who| who.principal.as_str()),
         "request"
