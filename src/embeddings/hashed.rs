@@ -3,8 +3,12 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::embeddings::Windows;
+
 /// Coordinates touched by a word; several keep different words from being taken for one.
 const COORDINATES_A_WORD: u32 = 4;
+/// As many as a real model takes in at once, about.
+const WORDS_A_WINDOW: usize = 200;
 
 pub struct Hashed {
     dims: usize,
@@ -19,10 +23,18 @@ impl Hashed {
         self.dims
     }
 
-    /// A unit vector.
-    pub fn embed(&self, text: &str) -> Vec<f32> {
+    /// The windows of a text, each a unit vector.
+    pub fn embed(&self, text: &str) -> Windows {
+        let words: Vec<&str> = text.unicode_words().collect();
+        if words.is_empty() {
+            return vec![self.window(&[])];
+        }
+        words.chunks(WORDS_A_WINDOW).map(|words| self.window(words)).collect()
+    }
+
+    fn window(&self, words: &[&str]) -> Vec<f32> {
         let mut vector = vec![0.0; self.dims];
-        for word in text.unicode_words() {
+        for word in words {
             self.add(&mut vector, &word.to_lowercase());
         }
         let mut norm = super::norm(&vector);
@@ -56,15 +68,22 @@ mod tests {
     #[test]
     fn shared_words_bring_texts_together() {
         let hashed = Hashed::new(384);
-        let kettle = hashed.embed("the kettle is broken");
-        assert_eq!(kettle, hashed.embed("The KETTLE is broken!"));
-        assert!(cosine(&kettle, &hashed.embed("a broken kettle")) > 0.4);
-        assert!(cosine(&kettle, &hashed.embed("sunrise over mountains")).abs() < 0.3);
+        let embed = |text: &str| hashed.embed(text).remove(0);
+        let kettle = embed("the kettle is broken");
+        assert_eq!(kettle, embed("The KETTLE is broken!"));
+        assert!(cosine(&kettle, &embed("a broken kettle")) > 0.4);
+        assert!(cosine(&kettle, &embed("sunrise over mountains")).abs() < 0.3);
     }
 
     #[test]
     fn text_without_words_still_has_a_direction() {
-        let vector = Hashed::new(3).embed("!?");
-        assert_eq!(vector, [1.0, 0.0, 0.0]);
+        assert_eq!(Hashed::new(3).embed("!?"), [[1.0, 0.0, 0.0]]);
+    }
+
+    #[test]
+    fn a_long_text_has_several_windows() {
+        let hashed = Hashed::new(384);
+        assert_eq!(hashed.embed(&"stone ".repeat(200)).len(), 1);
+        assert_eq!(hashed.embed(&"stone ".repeat(201)).len(), 2);
     }
 }

@@ -40,7 +40,7 @@ impl Provider {
     fn embed(&self, texts: &[String]) -> anyhow::Result<Vec<Windows>> {
         match self {
             Self::Local(model) => model.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>()),
-            Self::Hashed(hashed) => Ok(texts.iter().map(|text| vec![hashed.embed(text)]).collect()),
+            Self::Hashed(hashed) => Ok(texts.iter().map(|text| hashed.embed(text)).collect()),
         }
     }
 
@@ -85,7 +85,7 @@ impl Embedder {
                 let name = format!("{name}@{}", &model.revision()[..16]);
                 (Provider::Local(Box::new(model)), name)
             }
-            ProviderName::Hashed => (Provider::Hashed(Hashed::new(settings.dimensions)), "hashed@1".into()),
+            ProviderName::Hashed => (Provider::Hashed(Hashed::new(settings.dimensions)), "hashed@2".into()),
         };
         let dims = provider.dims();
         provider.embed(&["A first stone.".to_owned()]).context("warming the embedding model")?;

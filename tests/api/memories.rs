@@ -235,6 +235,34 @@ async fn what_has_expired_is_absent_and_gets_purged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_takes_nobodys_place() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let batch: Vec<Value> = (0..100)
+        .map(|n| json!({"content": format!("kettle kettle {n}"), "expires_at": "2999-01-01T00:00:00Z"}))
+        .collect();
+    tenant.post("/v1/agents/ada/remember/batch", json!({"memories": batch})).await.expect(200);
+    let mut superuser = app.database.superuser().await;
+    sqlx::raw_sql(
+        "BEGIN;
+         UPDATE scope_epochs SET n = n + 1;
+         UPDATE memories SET expires_at = now();
+         UPDATE placements SET expires_at = now();
+         UPDATE placement_terms SET expires_at = now();
+         COMMIT",
+    )
+    .execute(&mut superuser)
+    .await
+    .expect("everything so far expires");
+    for content in ["a kettle on the hob", "a kettle in the shed", "a kettle for the trip"] {
+        tenant.remember("ada", content).await;
+    }
+    for mode in ["hybrid", "semantic", "lexical"] {
+        assert_eq!(tenant.recalled("ada", json!({"query": "kettle", "mode": mode, "k": 3})).await.len(), 3, "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expiry_takes_effect_at_its_second() {
     let app = TestApp::start().await;
     let tenant = app.new_tenant().await;

@@ -162,6 +162,7 @@ async fn interleave_with_all(first: Mutation) {
     for second in MUTATIONS {
         interleave(&app, &slowed, &proxy, &mut superuser, first, second).await;
     }
+    assert_eq!(deadlocks(&mut superuser).await, 0);
     superuser.close().await.expect("closes");
 }
 
@@ -182,6 +183,47 @@ interleavings! {
     a_purge_interleaves_with_every_mutation_at_every_step: Purge,
     a_forget_by_filter_interleaves_with_every_mutation_at_every_step: ForgetMatching,
     an_erasure_interleaves_with_every_mutation_at_every_step: Erase,
+}
+
+/// Postgres resolves a deadlock by ending one side, which is then retried: only its statistics tell.
+async fn deadlocks(superuser: &mut PgConnection) -> i64 {
+    // Backends report about once a second.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    sqlx::query_scalar("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .fetch_one(superuser)
+        .await
+        .expect("statistics")
+}
+
+/// A remember finds no memory of its key, and before it holds its locks someone else makes one and edits it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_appears_before_the_locks_is_locked_in_order() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    tenant.remember("ada", "a bystander").await;
+    let proxy = Proxy::start(app.database.cluster.socket()).await;
+    let slowed =
+        app.sibling_through(proxy.options(&app.database.name), |config| config.database.write_timeout_ms = 20_000);
+    let slowed = slowed.await;
+    let late = tenant.client.at(slowed.url());
+    late.remember("ada", "connected").await;
+    // The gate, BEGIN, the agent's lock and the search for the key have passed; the scope is not locked yet.
+    proxy.allow(4);
+    let replace = late.post("/v1/agents/ada/remember", json!({"content": "late", "key": "k"}));
+    let meanwhile = async {
+        assert!(wait_until_held(&proxy).await);
+        tenant.remember_as("ada", json!({"content": "early", "key": "k"})).await;
+        let mut editor = app.database.superuser().await;
+        let lock = "BEGIN; SELECT FROM memories WHERE key = 'k' FOR NO KEY UPDATE";
+        sqlx::raw_sql(lock).execute(&mut editor).await.expect("locks the memory");
+        proxy.release();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let lock = "SELECT FROM scope_epochs ORDER BY scope_id FOR NO KEY UPDATE; COMMIT";
+        sqlx::raw_sql(lock).execute(&mut editor).await.expect("locks the scope, as every editor does");
+    };
+    let (answer, ()) = tokio::join!(replace, meanwhile);
+    assert_eq!(answer.expect(200)["content"], "late");
+    assert_eq!(deadlocks(&mut app.database.superuser().await).await, 0);
 }
 
 async fn interleave(
