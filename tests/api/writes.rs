@@ -206,7 +206,8 @@ async fn a_key_that_appears_before_the_locks_is_locked_in_order() {
         app.sibling_through(proxy.options(&app.database.name), |config| config.database.write_timeout_ms = 20_000);
     let slowed = slowed.await;
     let late = tenant.client.at(slowed.url());
-    late.remember("ada", "connected").await;
+    // Every statement is prepared now, so that from here on each is one message.
+    late.remember_as("ada", json!({"content": "connected", "key": "other"})).await;
     // The gate, BEGIN, the agent's lock and the search for the key have passed; the scope is not locked yet.
     proxy.allow(4);
     let replace = late.post("/v1/agents/ada/remember", json!({"content": "late", "key": "k"}));
