@@ -39,9 +39,13 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     } else {
         std::thread::available_parallelism().map_or(1, usize::from)
     };
-    let specification = Data::new(openapi());
-    let routes = Data::new(Routes::of(&specification));
     let own_metrics = settings.metrics_bind.is_none();
+    let mut specification = openapi();
+    if !own_metrics {
+        specification.paths.paths.remove("/metrics");
+    }
+    let specification = Data::new(specification);
+    let routes = Data::new(Routes::of(&specification));
     let server = HttpServer::new({
         let app = app.clone();
         move || {

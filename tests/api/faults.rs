@@ -82,3 +82,19 @@ async fn a_caller_that_hangs_up_leaves_no_open_transaction() {
         .expect("counts");
     assert_eq!(open, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_never_answers_is_given_up() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    tenant.remember("ada", "The kettle is broken.").await;
+    let proxy = Proxy::start(app.database.cluster.socket()).await;
+    let cut_off = app.sibling_through(proxy.options(&app.database.name), |_| {}).await;
+    let caller = tenant.client.at(cut_off.url());
+    caller.get("/v1/agents/ada").await.expect(200);
+    proxy.allow(0);
+    let started = Instant::now();
+    caller.get("/v1/agents/ada").await.assert_problem(504, "timeout");
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+    proxy.release();
+}

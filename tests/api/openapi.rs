@@ -205,3 +205,14 @@ async fn the_open_routes_are_open() {
     }
     assert!(metrics.contains(r#"route="/livez""#), "{metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_with_an_address_of_their_own_are_served_there_alone() {
+    let app = TestApp::start_with(|config| config.http.metrics_bind = Some(([127, 0, 0, 1], 0).into())).await;
+    // Not through a `Client`, which knows the specification of a server that keeps its metrics.
+    let answer = reqwest::get(format!("{}/metrics", app.url())).await.expect("answers");
+    assert_eq!(answer.status(), 404);
+    assert!(server::start_metrics(app.app.clone()).expect("binds").is_some());
+    let plain = TestApp::start().await;
+    assert!(server::start_metrics(plain.app.clone()).expect("needs no address").is_none());
+}
