@@ -26,6 +26,7 @@ pub struct Config {
     pub cache: Cache,
     pub auth: Auth,
     pub embeddings: Embeddings,
+    pub limits: Limits,
     pub log: Log,
 }
 
@@ -74,6 +75,36 @@ pub struct Cache {
 pub struct Auth {
     /// The `<env>` in `cairn_<env>_...`; keys of another environment are refused.
     pub key_environment: String,
+    /// What tokens of other issuers must be meant for (`aud`).
+    pub audience: String,
+    /// How often the keys behind `jwks_url` are read again.
+    pub jwks_refresh_secs: u64,
+    /// Issuers of tokens besides Cairn itself.
+    pub issuers: Vec<Issuer>,
+}
+
+/// An issuer whose tokens are accepted, and how far.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Issuer {
+    /// Exactly as in the tokens' `iss`.
+    pub issuer: String,
+    /// The one algorithm of its keys, as `RS256`, `ES256` or `EdDSA`.
+    pub algorithm: String,
+    /// The `typ` of its tokens.
+    pub typ: String,
+    /// Ids of the tenants it speaks for; `["*"]` for all.
+    pub tenants: Vec<String>,
+    pub tenant_claim: String,
+    pub scope_claim: String,
+    /// The claim with the agent that a token acts as. When set, every token must have it.
+    pub agent_claim: Option<String>,
+    /// The most that its tokens may grant.
+    pub scopes: Vec<String>,
+    /// Where its keys are: a JWKS address, or a PEM file and the `kid` that goes with it.
+    pub jwks_url: Option<String>,
+    pub pem_file: Option<PathBuf>,
+    pub kid: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +130,29 @@ pub struct Embeddings {
     pub deadline_secs: u64,
     /// The same for a batch of memories.
     pub batch_deadline_secs: u64,
+}
+
+/// What a request may ask for at most. The defaults are the contract's, and can be lowered: clients rely on them as
+/// the specification states them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Of a body.
+    pub body_bytes: usize,
+    /// Of the body of a batch.
+    pub batch_body_bytes: usize,
+    /// Memories in a batch.
+    pub batch_memories: usize,
+    /// Of a memory's content.
+    pub content_bytes: usize,
+    /// Of metadata, as JSON.
+    pub metadata_bytes: usize,
+    /// Tags of a memory.
+    pub tags: usize,
+    /// Of a question.
+    pub query_bytes: usize,
+    /// Results of a recall.
+    pub results: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +183,7 @@ impl Default for Config {
             cache: Cache::default(),
             auth: Auth::default(),
             embeddings: Embeddings::default(),
+            limits: Limits::default(),
             log: Log::default(),
         }
     }
@@ -165,7 +220,25 @@ impl Default for Database {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { key_environment: "live".into() }
+        Self { key_environment: "live".into(), audience: "cairn".into(), jwks_refresh_secs: 300, issuers: Vec::new() }
+    }
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            algorithm: String::new(),
+            typ: "at+jwt".into(),
+            tenants: Vec::new(),
+            tenant_claim: "tenant".into(),
+            scope_claim: "scope".into(),
+            agent_claim: None,
+            scopes: Vec::new(),
+            jwks_url: None,
+            pem_file: None,
+            kid: None,
+        }
     }
 }
 
@@ -180,6 +253,36 @@ impl Default for Embeddings {
             deadline_secs: 60,
             batch_deadline_secs: 300,
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1024 * 1024,
+            batch_body_bytes: 4 * 1024 * 1024,
+            batch_memories: 100,
+            content_bytes: 32 * 1024,
+            metadata_bytes: 16 * 1024,
+            tags: 32,
+            query_bytes: 8 * 1024,
+            results: 100,
+        }
+    }
+}
+
+impl Limits {
+    fn named(&self) -> [(&'static str, usize); 8] {
+        [
+            ("body_bytes", self.body_bytes),
+            ("batch_body_bytes", self.batch_body_bytes),
+            ("batch_memories", self.batch_memories),
+            ("content_bytes", self.content_bytes),
+            ("metadata_bytes", self.metadata_bytes),
+            ("tags", self.tags),
+            ("query_bytes", self.query_bytes),
+            ("results", self.results),
+        ]
     }
 }
 
@@ -255,11 +358,22 @@ impl Config {
                 "configuration: setting auth.key_environment: must be lower-case letters and digits, not {environment:?}"
             );
         }
+        if !(10..=86_400).contains(&self.auth.jwks_refresh_secs) {
+            bail!(
+                "configuration: setting auth.jwks_refresh_secs: must be 10 to 86400, not {}",
+                self.auth.jwks_refresh_secs
+            );
+        }
         if !(1..=16_000).contains(&self.embeddings.dimensions) {
             bail!(
                 "configuration: setting embeddings.dimensions: must be 1 to 16000, not {}",
                 self.embeddings.dimensions
             );
+        }
+        for ((name, limit), (_, most)) in self.limits.named().into_iter().zip(Limits::default().named()) {
+            if !(1..=most).contains(&limit) {
+                bail!("configuration: setting limits.{name}: must be 1 to {most}, not {limit}");
+            }
         }
         let pools = [
             ("gate", self.database.gate_connections),
@@ -335,6 +449,7 @@ fn leaves(prefix: &str, values: &Dict, into: &mut Vec<(String, String)>) {
                 let text = number.to_u128().map(|n| n.to_string()).or_else(|| number.to_f64().map(|n| n.to_string()));
                 into.push((name, text.unwrap_or_default()));
             }
+            Value::Array(_, items) if !items.is_empty() => into.push((name, format!("({} entries)", items.len()))),
             _ => into.push((name, String::new())),
         }
     }

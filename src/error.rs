@@ -40,6 +40,7 @@ pub enum Code {
     InvalidCursor,
     // Who is asking
     Unauthenticated,
+    TokenExpired,
     AmbiguousCredentials,
     InsufficientScope,
     AgentMismatch,
@@ -49,7 +50,9 @@ pub enum Code {
     // The state of things
     KeyTaken,
     IdTaken,
+    WrongState,
     PreconditionFailed,
+    QuotaExceeded,
     // What we depend on
     EmbeddingUnavailable,
     EmbeddingModelMismatch,
@@ -111,7 +114,7 @@ impl Error {
     }
 
     pub fn unauthenticated() -> Self {
-        Self::refused(Code::Unauthenticated, "send a valid credential: Authorization: Bearer <API key>")
+        Self::refused(Code::Unauthenticated, "send a valid credential: Authorization: Bearer <API key or token>")
     }
 
     /// Two writers changed the same thing at once and this one would have to start over.

@@ -54,11 +54,16 @@ uuid_ids! {
     MemoryId,
     /// An API key's public part, the same in the key and in the API.
     KeyId,
+    /// A key that signs tokens: the `kid` in their headers.
+    SigningKeyId,
     /// A random mark, new at every change of a scope. Equality is all that it tells.
     Tag,
 }
 
 impl TenantId {
+    /// The operator's own: platform keys belong to it, and nothing else does.
+    pub const OPERATOR: Self = Self(Uuid::max());
+
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
@@ -120,6 +125,22 @@ impl KeyId {
 }
 
 impl Default for KeyId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SigningKeyId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    pub fn parse(raw: &str) -> Option<Self> {
+        Uuid::from_str(raw).ok().map(Self)
+    }
+}
+
+impl Default for SigningKeyId {
     fn default() -> Self {
         Self::new()
     }

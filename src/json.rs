@@ -167,6 +167,16 @@ impl<T: FromJson> FromJson for Vec<T> {
     }
 }
 
+/// A whole number within bounds.
+pub fn whole_number(json: &Json<'_>, least: i64, most: i64) -> Result<i64, Invalid> {
+    let out_of_range = || Invalid::new(Code::OutOfRange, format!("must be a whole number from {least} to {most}"));
+    match json {
+        Json::Int(number) if (least..=most).contains(number) => Ok(*number),
+        Json::Int(_) | Json::BigInt(_) | Json::Float(_) | Json::Null => Err(out_of_range()),
+        other => Err(wrong_type(other, "a whole number")),
+    }
+}
+
 pub fn number_out_of_range() -> Invalid {
     Invalid::new(Code::NumberOutOfRange, "must be a finite double or a signed 64-bit integer")
 }

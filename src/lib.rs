@@ -17,8 +17,8 @@ pub mod http; // what routes share: errors, bodies, pages, ETags
 pub mod app; // all of the above, built once
 
 // Features: each may use the tools and the features before it.
+pub mod auth; // keys, tokens, the gate, permissions
 pub mod tenants; // the customers
-pub mod auth; // keys, the gate, permissions
 pub mod agents; // who remembers
 pub mod memories; // remember, read, edit, forget
 pub mod recall; // find what answers a question

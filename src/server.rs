@@ -19,12 +19,16 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use crate::app::App;
+use crate::auth::{Issuers, KeyUses};
+use crate::erase::Eraser;
 use crate::error::{Code, Error};
 use crate::http::{Problem, RequestId, allow, render_problems};
-use crate::{agents, auth, erase, health, memories, recall};
+use crate::{agents, auth, erase, health, memories, recall, tenants};
 
 /// Every feature with routes below `/v1`.
 fn features(cfg: &mut ServiceConfig) {
+    auth::routes(cfg);
+    tenants::routes(cfg);
     agents::routes(cfg);
     memories::routes(cfg);
     recall::routes(cfg);
@@ -46,6 +50,9 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     }
     let specification = Data::new(specification);
     let routes = Data::new(Routes::of(&specification));
+    let issuers = Data::from(Issuers::start(&app.config.auth)?);
+    let key_uses = Data::from(KeyUses::start(app.db.clone()));
+    let eraser = Data::from(Eraser::start(app.db.clone()));
     let server = HttpServer::new({
         let app = app.clone();
         move || {
@@ -56,6 +63,9 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
                 .app_data(Data::new(app.metrics.clone()))
                 .app_data(specification.clone())
                 .app_data(routes.clone())
+                .app_data(issuers.clone())
+                .app_data(key_uses.clone())
+                .app_data(eraser.clone())
                 .configure(|cfg| health::routes(cfg, &specification, own_metrics))
                 .default_service(web::to(unmatched))
                 .wrap(from_fn(render_problems))
@@ -107,8 +117,8 @@ pub fn openapi() -> OpenApi {
     let (_, mut specification) = api().split_for_parts();
     specification.merge(health::description());
     let components = specification.components.get_or_insert_default();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("API key").build();
-    components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("API key or JWT").build();
+    components.add_security_scheme("credential", SecurityScheme::Http(bearer));
     let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
     components.schemas.extend(schemas);
@@ -127,11 +137,14 @@ fn description() -> OpenApi {
         ("memories", "What agents remember."),
         ("recall", "Finding what answers a question."),
         ("agents", "Who remembers."),
+        ("keys", "Credentials: API keys, and tokens made from them."),
+        ("tenant", "One's own tenant: settings, quotas, limits, usage."),
+        ("platform", "For the operator: tenants."),
         ("open", "Health, metrics and this specification; no credential is needed."),
     ];
     let tag = |(name, description): (&str, &str)| TagBuilder::new().name(name).description(Some(description)).build();
     specification.tags = Some(tags.map(tag).into());
-    specification.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("api_key", [])]);
+    specification.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("credential", [])]);
     specification
 }
 

@@ -58,6 +58,21 @@ impl Metadata {
     const MAX_KEYS: usize = 256;
     pub const MAX_KEY_CHARS: usize = 128;
 
+    /// Its size as JSON.
+    pub fn bytes(&self) -> usize {
+        serde_json::to_vec(&self.0).map_or(usize::MAX, |bytes| bytes.len())
+    }
+
+    /// Holds it against a limit that is lower than its own.
+    pub fn check_bytes(&self, most: usize) -> Result<(), Invalid> {
+        match self.bytes() {
+            bytes if bytes > most => {
+                Err(Invalid::new(Code::MetadataTooLarge, format!("may have {most} bytes as JSON, not {bytes}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
@@ -77,10 +92,7 @@ impl Metadata {
     }
 
     fn checked(self) -> Result<Self, Invalid> {
-        let size = serde_json::to_vec(&self.0).map_or(usize::MAX, |bytes| bytes.len());
-        if size > Self::MAX_BYTES {
-            return Err(Invalid::new(Code::MetadataTooLarge, format!("may have 16 KiB as JSON, not {size} bytes")));
-        }
+        self.check_bytes(Self::MAX_BYTES)?;
         if keys(&self.0) > Self::MAX_KEYS {
             return Err(Invalid::new(Code::TooManyItems, format!("may have {} keys in all", Self::MAX_KEYS)));
         }

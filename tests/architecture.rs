@@ -18,8 +18,8 @@ const MODULES: [(&str, u8); 20] = [
     ("embeddings", 1),
     ("http", 1),
     ("app", 1),
-    ("tenants", 2),
     ("auth", 2),
+    ("tenants", 2),
     ("agents", 2),
     ("memories", 2),
     ("recall", 2),
@@ -31,9 +31,9 @@ const MODULES: [(&str, u8); 20] = [
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    ("model", &["model", "fields", "key", "permission", "text", "patch", "rank", "pack"]),
-    ("store", &["store", "gate", "filter", "placements", "candidates"]),
-    ("service", &["service"]),
+    ("model", &["model", "fields", "key", "permission", "token", "text", "patch", "rank", "pack"]),
+    ("store", &["store", "gate", "signing", "filter", "placements", "candidates"]),
+    ("service", &["service", "credential", "issuers", "uses", "tenant"]),
     ("routes", &["routes", "caller", "middleware"]),
 ];
 

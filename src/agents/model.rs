@@ -6,6 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::config::Limits;
 use crate::error::{Invalid, Result};
 use crate::http::{ETag, FromBody};
 use crate::ids::{AgentUid, ExternalId};
@@ -53,7 +54,11 @@ impl FromJson for AgentProfile {
     }
 }
 
-impl FromBody for AgentProfile {}
+impl FromBody for AgentProfile {
+    fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        Ok(self.metadata.check_bytes(limits.metadata_bytes).map_err(|invalid| invalid.under("metadata"))?)
+    }
+}
 
 /// A merge patch: absent fields stay, null clears.
 #[derive(Debug, Clone, ToSchema)]

@@ -21,14 +21,13 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// List agents
 ///
 /// In the order of their ids. A credential bound to an agent sees that one.
-#[utoipa::path(tag = "agents",
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])),
     params(("limit" = Option<u32>, Query, description = "1 to 200, default 50"), ("cursor" = Option<String>, Query)),
     responses((status = OK, body = Page<Agent>), Problems))]
 #[get("/agents")]
 async fn list_agents(caller: Reader, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Agent>>> {
     let mut params = Params::of(&request)?;
-    let binding =
-        cursor_binding(&caller.tenant.to_string(), &caller.principal(), request.path(), request.query_string());
+    let binding = cursor_binding(&caller.tenant.to_string(), &caller.principal, request.path(), request.query_string());
     let page = PageRequest::read(&mut params, &app.cursor_key, binding, caller.checked_at)?;
     params.finish()?;
     let (db, tenant) = (app.db.clone(), caller.tenant);
@@ -41,7 +40,7 @@ async fn list_agents(caller: Reader, app: Data<App>, request: HttpRequest) -> Re
 }
 
 /// Create or replace an agent
-#[utoipa::path(tag = "agents", params(("agent_id" = ExternalId, Path)), request_body = AgentProfile,
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = AgentProfile,
     responses((status = OK, body = Agent), (status = CREATED, body = Agent), Problems))]
 #[put("/agents/{agent_id}")]
 async fn put_agent(caller: Writer, app: Data<App>, body: Body<AgentProfile>) -> Result<HttpResponse> {
@@ -51,7 +50,7 @@ async fn put_agent(caller: Writer, app: Data<App>, body: Body<AgentProfile>) -> 
 }
 
 /// Get an agent
-#[utoipa::path(tag = "agents", params(("agent_id" = ExternalId, Path)), responses((status = OK, body = Agent), Problems))]
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), responses((status = OK, body = Agent), Problems))]
 #[get("/agents/{agent_id}")]
 async fn get_agent(caller: Reader, app: Data<App>) -> Result<HttpResponse> {
     let (db, tenant, id) = (app.db.clone(), caller.tenant, caller.agent()?.id.clone());
@@ -63,7 +62,7 @@ async fn get_agent(caller: Reader, app: Data<App>) -> Result<HttpResponse> {
 /// Change an agent
 ///
 /// A JSON merge patch: absent fields stay, null clears.
-#[utoipa::path(tag = "agents", params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header)),
     request_body = AgentPatch, responses((status = OK, body = Agent), Problems))]
 #[patch("/agents/{agent_id}")]
 async fn patch_agent(
@@ -77,7 +76,7 @@ async fn patch_agent(
 }
 
 /// Count what an agent remembers
-#[utoipa::path(tag = "agents", params(("agent_id" = ExternalId, Path)), responses((status = OK, body = AgentStats), Problems))]
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), responses((status = OK, body = AgentStats), Problems))]
 #[get("/agents/{agent_id}/stats")]
 async fn get_agent_stats(caller: Reader, app: Data<App>) -> Result<Json<AgentStats>> {
     let (db, tenant, agent) = (app.db.clone(), caller.tenant, caller.known_agent()?);

@@ -17,7 +17,10 @@ use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub tenant: TenantId,
-    pub key: KeyId,
+    /// Who did it, for histories, cursors and the log.
+    pub principal: String,
+    /// The API key itself was presented, not a token.
+    pub by_key: Option<KeyId>,
     pub permissions: Permissions,
     /// The agent in question: of the path, else of `Cairn-Agent`, else the bound one.
     pub subject: Option<Subject>,
@@ -69,11 +72,6 @@ impl Caller {
         self.subject.as_ref().filter(|_| self.acts_as_agent)
     }
 
-    /// Who did it, for histories and cursors.
-    pub fn principal(&self) -> String {
-        self.key.to_string()
-    }
-
     fn require(&self, permission: Permission) -> Result<()> {
         if self.permissions.contains(permission) {
             return Ok(());
@@ -111,10 +109,40 @@ permits! {
     Reader requires MemoriesRead,
     /// May remember, edit and forget.
     Writer requires MemoriesWrite,
+    /// May issue and revoke keys.
+    KeyManager requires KeysManage,
+    /// May see and change its tenant.
+    TenantAdmin requires TenantAdmin,
+    /// Manages tenants, and reads nothing of theirs.
+    Operator requires Platform,
+}
+
+/// Anyone with a valid credential.
+pub struct Holder(Caller);
+
+impl Deref for Holder {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl FromRequest for Holder {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(caller(request).map(Self))
+    }
 }
 
 fn caller_of(request: &HttpRequest, permission: Permission) -> Result<Caller> {
-    let caller = request.extensions().get::<Caller>().cloned().ok_or_else(Error::unauthenticated)?;
+    let caller = caller(request)?;
     caller.require(permission)?;
     Ok(caller)
+}
+
+fn caller(request: &HttpRequest) -> Result<Caller> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(Error::unauthenticated)
 }

@@ -5,7 +5,22 @@ use sqlx::{FromRow, PgPool};
 use time::OffsetDateTime;
 
 use crate::error::Result;
-use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
+use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, SigningKeyId, Tag, TenantId};
+
+/// What a call asks the gate. One of `key` and `tenant` is given.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// The key presented, or the one that a token was made from.
+    pub key: Option<KeyId>,
+    /// The tenant that another issuer's token names.
+    pub tenant: Option<TenantId>,
+    /// The key that a token of ours says it was signed with.
+    pub signed_by: Option<SigningKeyId>,
+    /// The agent that a token was bound to when it was made.
+    pub narrowed_to: Option<AgentUid>,
+    /// The agent of the path or of `Cairn-Agent`.
+    pub subject: Option<ExternalId>,
+}
 
 /// What the database says about a credential and the agent it is used for; the function also tells the version of the
 /// tenant's cache secret and when Postgres started, for those who keep copies of answers.
@@ -16,9 +31,14 @@ pub struct Passage {
     pub tenant_tag: Option<Tag>,
     pub embedding_pin: String,
     pub auto_create_agents: bool,
-    pub secret_hash: Vec<u8>,
-    pub scopes: Vec<String>,
-    pub key_live: bool,
+    pub tokens_valid_from: Option<OffsetDateTime>,
+    /// This and the next two: of the key, where there is one.
+    pub secret_hash: Option<Vec<u8>>,
+    pub scopes: Option<Vec<String>>,
+    pub key_live: Option<bool>,
+    /// The public half of the key that signed, while it is live.
+    pub signer: Option<Vec<u8>>,
+    pub bound_uid: Option<AgentUid>,
     pub bound_id: Option<ExternalId>,
     pub agent_uid: Option<AgentUid>,
     pub agent_tag: Option<Tag>,
@@ -29,8 +49,14 @@ pub struct Passage {
     pub checked_at: OffsetDateTime,
 }
 
-/// `subject` is the agent of the path or of `Cairn-Agent`.
-pub async fn pass(pool: &PgPool, key: KeyId, subject: Option<&ExternalId>) -> Result<Option<Passage>> {
-    let passage = sqlx::query_as("SELECT * FROM gate($1, $2)").bind(key).bind(subject).fetch_optional(pool).await?;
+pub async fn pass(pool: &PgPool, question: &Question) -> Result<Option<Passage>> {
+    let passage = sqlx::query_as("SELECT * FROM gate($1, $2, $3, $4, $5)")
+        .bind(question.key)
+        .bind(question.tenant)
+        .bind(question.signed_by)
+        .bind(question.narrowed_to)
+        .bind(&question.subject)
+        .fetch_optional(pool)
+        .await?;
     Ok(passage)
 }

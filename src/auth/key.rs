@@ -6,11 +6,8 @@ use std::fmt;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use time::OffsetDateTime;
 
-use crate::auth::Permissions;
-use crate::ids::{ExternalId, KeyId, TenantId};
-use crate::words::Name;
+use crate::ids::KeyId;
 
 /// A key as its holder sends it. `Debug` hides the secret; `reveal` is called where a key is issued.
 pub struct PlainKey {
@@ -72,33 +69,6 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(bytes)
-}
-
-/// What a new key shall be.
-pub struct NewKey {
-    pub name: Name,
-    pub permissions: Permissions,
-    /// The agent it acts as; none: any agent of the tenant.
-    pub agent: Option<ExternalId>,
-    pub expires_at: Option<OffsetDateTime>,
-}
-
-/// A key just issued; the only moment at which it can be read.
-pub struct Issued {
-    pub tenant: TenantId,
-    pub key: PlainKey,
-}
-
-/// A key as its owner sees it later.
-#[derive(Debug, sqlx::FromRow)]
-pub struct KeySummary {
-    pub key_id: KeyId,
-    pub name: String,
-    pub scopes: Vec<String>,
-    pub agent_id: Option<String>,
-    pub created_at: OffsetDateTime,
-    pub expires_at: Option<OffsetDateTime>,
-    pub revoked_at: Option<OffsetDateTime>,
 }
 
 #[cfg(test)]

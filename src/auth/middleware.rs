@@ -11,8 +11,9 @@ use actix_web::web::Data;
 use percent_encoding::percent_decode_str;
 
 use crate::app::App;
+use crate::auth::credential::{Credential, Grant};
 use crate::auth::gate::{self, Passage};
-use crate::auth::{Caller, Membership, Permissions, PlainKey, Subject};
+use crate::auth::{Caller, Issuers, KeyUses, Membership, Subject};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::Principal;
 use crate::ids::ExternalId;
@@ -27,28 +28,25 @@ pub async fn authenticate(
         Ok(caller) => caller,
         Err(error) => return Ok(request.error_response(error).map_into_right_body()),
     };
-    request.extensions_mut().insert(Principal { tenant: caller.tenant.to_string(), principal: caller.principal() });
+    let principal = Principal { tenant: caller.tenant.to_string(), principal: caller.principal.clone() };
+    request.extensions_mut().insert(principal);
     request.extensions_mut().insert(caller);
     Ok(next.call(request).await?.map_into_left_body())
 }
 
 async fn identify(request: &ServiceRequest) -> Result<Caller> {
-    let app =
-        request.app_data::<Data<App>>().ok_or_else(|| Error::Internal(anyhow::anyhow!("no App in the server")))?;
-    let key = PlainKey::parse(bearer(request)?, &app.config.auth.key_environment).ok_or_else(Error::unauthenticated)?;
+    let app = shared::<App>(request)?;
+    let text = bearer(request)?;
+    let credential = Credential::read(text, &app.config.auth, shared::<Issuers>(request)?);
+    let credential = credential.ok_or_else(Error::unauthenticated)?;
     let named = Named::of(request);
     // A malformed id names no agent, and is complained about once the caller is known.
-    let subject = named.as_ref().ok().and_then(Named::subject).cloned();
-    let (pool, id) = (app.db.gate().clone(), key.id);
+    let subject = named.as_ref().ok().and_then(Named::subject);
+    let (pool, question) = (app.db.gate().clone(), credential.question(subject));
     let arrived = Instant::now();
-    let passage = {
-        let subject = subject.clone();
-        app.db.run(async move { gate::pass(&pool, id, subject.as_ref()).await }).await?
-    };
-    let genuine = key.matches(passage.as_ref().map(|passage| passage.secret_hash.as_slice()));
-    let Some(passage) = passage.filter(|passage| genuine && passage.key_live) else {
-        return Err(Error::unauthenticated());
-    };
+    let passage = app.db.run(async move { gate::pass(&pool, &question).await }).await?;
+    let grant = credential.admit(passage.as_ref())?;
+    let passage = passage.ok_or_else(Error::unauthenticated)?;
     match passage.tenant_status.as_str() {
         "active" => {}
         "suspended" => {
@@ -56,9 +54,16 @@ async fn identify(request: &ServiceRequest) -> Result<Caller> {
         }
         _ => return Err(Error::unauthenticated()),
     }
+    if let Some(key) = grant.by_key {
+        shared::<KeyUses>(request)?.note(passage.tenant_id, key, passage.checked_at);
+    }
     let named = named?;
-    named.check(passage.bound_id.as_ref())?;
-    Ok(Caller { gate_took: arrived.elapsed(), ..caller(key, passage, subject, named.header.is_some()) })
+    named.check(grant.bound_to.as_ref())?;
+    Ok(Caller { gate_took: arrived.elapsed(), ..caller(grant, passage, &named) })
+}
+
+fn shared<T: 'static>(request: &ServiceRequest) -> Result<&Data<T>> {
+    request.app_data().ok_or_else(|| Error::Internal(anyhow::anyhow!("the server was built without a part of it")))
 }
 
 /// The text after `Authorization: Bearer`.
@@ -125,17 +130,18 @@ fn parse_segment(raw: &str) -> Result<ExternalId, Invalid> {
     ExternalId::parse(&text)
 }
 
-fn caller(key: PlainKey, passage: Passage, named: Option<ExternalId>, by_header: bool) -> Caller {
-    let bound = passage.bound_id.is_some();
+fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
+    let bound = grant.bound_to.is_some();
     let memberships = memberships(&passage);
-    let subject = named.or(passage.bound_id).map(|id| Subject { id, uid: passage.agent_uid, tag: passage.agent_tag });
+    let subject = named.subject().cloned().or(grant.bound_to);
     Caller {
         tenant: passage.tenant_id,
-        key: key.id,
-        permissions: Permissions::from_names(&passage.scopes),
-        subject,
+        principal: grant.principal,
+        by_key: grant.by_key,
+        permissions: grant.permissions,
+        subject: subject.map(|id| Subject { id, uid: passage.agent_uid, tag: passage.agent_tag }),
         bound,
-        acts_as_agent: bound || by_header,
+        acts_as_agent: bound || named.header.is_some(),
         memberships,
         auto_create_agents: passage.auto_create_agents,
         embedding_pin: passage.embedding_pin,

@@ -1,16 +1,32 @@
-//! Who calls and what they may do: API keys, the gate, and permissions as types.
+//! Who calls and what they may do: API keys, tokens, the gate, and permissions as types.
 
 mod caller;
+mod credential;
 mod gate;
+mod issuers;
 mod key;
 mod middleware;
+mod model;
 mod permission;
+mod routes;
 mod service;
+mod signing;
 mod store;
+mod token;
+mod uses;
 
-pub use caller::{Caller, Membership, Reader, Subject, Writer};
-pub use key::{Issued, KeySummary, NewKey, PlainKey};
+pub use caller::{Caller, Holder, KeyManager, Membership, Operator, Reader, Subject, TenantAdmin, Writer};
+pub use issuers::Issuers;
+pub use key::PlainKey;
 pub use middleware::authenticate;
+pub use model::{Issued, Key, NewKey};
 pub use permission::{Permission, Permissions};
-pub use service::{create_key, key_tenant, list_keys, revoke_key};
+pub use routes::routes;
+pub use service::{create_key, insert_key, key_tenant, list_keys, revoke_key, rotate_signing};
 pub use store::delete_agent_keys;
+pub use uses::KeyUses;
+
+/// What our own tokens say they are from and for.
+const ISSUER: &str = "cairn";
+/// The `typ` of access tokens (RFC 9068).
+const TOKEN_TYPE: &str = "at+jwt";

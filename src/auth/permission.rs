@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::error::{Code, Invalid, Result};
 
+crate::from_json_string!(Permission);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
     MemoriesRead,
@@ -47,6 +49,13 @@ impl Permission {
         }
     }
 
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|one| one.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
+            Invalid::new(Code::InvalidValue, format!("{name:?} is no scope; known are {}", known.join(", ")))
+        })
+    }
+
     fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -67,29 +76,32 @@ impl Permissions {
         self.0 & permission.bit() != 0
     }
 
+    /// What both sets allow.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The first permission that `other` has and this set lacks.
+    pub fn lacks(self, other: Self) -> Option<Permission> {
+        Permission::ALL.into_iter().find(|one| other.contains(*one) && !self.contains(*one))
+    }
+
     /// Reads `all` or names separated by commas, as the command line takes them.
     pub fn parse(list: &str) -> Result<Self, Invalid> {
         if list.trim() == "all" {
             return Ok(Self::all());
         }
-        list.split(',').map(|name| parse_one(name.trim())).collect()
+        list.split(',').map(|name| Permission::parse(name.trim())).collect()
     }
 
     /// What a key's row says. Names that this version does not know grant nothing.
     pub fn from_names(names: &[String]) -> Self {
-        names.iter().filter_map(|name| parse_one(name).ok()).collect()
+        names.iter().filter_map(|name| Permission::parse(name).ok()).collect()
     }
 
     pub fn names(self) -> Vec<&'static str> {
         Permission::ALL.into_iter().filter(|one| self.contains(*one)).map(Permission::name).collect()
     }
-}
-
-fn parse_one(name: &str) -> Result<Permission, Invalid> {
-    Permission::ALL.into_iter().find(|one| one.name() == name).ok_or_else(|| {
-        let known: Vec<&str> = Permission::ALL.into_iter().map(Permission::name).collect();
-        Invalid::new(Code::InvalidValue, format!("{name:?} is no scope; known are {}", known.join(", ")))
-    })
 }
 
 impl FromIterator<Permission> for Permissions {

@@ -93,7 +93,7 @@ async fn first_tenant(app: &App) -> anyhow::Result<()> {
             )
             .await?
         }
-        [only] if only.name == "default" => only.tenant_id,
+        [only] if only.name == "default" => only.id,
         _ => return Ok(()),
     };
     // A start that was cut off between the two left a tenant without a key.
@@ -101,7 +101,7 @@ async fn first_tenant(app: &App) -> anyhow::Result<()> {
         return Ok(());
     }
     let name = Name::parse("first start").map_err(crate::error::Error::from)?;
-    let new = NewKey { name, permissions: Permissions::all(), agent: None, expires_at: None };
+    let new = NewKey { name, scopes: Permissions::all(), agent_id: None, expires_at: None };
     let issued = auth::create_key(&app.db, tenant, &app.config.auth.key_environment, &new).await?;
     let path = app.config.data_dir.join("dev-key");
     write_private(&path, &issued.key.reveal())?;
@@ -112,9 +112,9 @@ async fn first_tenant(app: &App) -> anyhow::Result<()> {
 /// A server that cannot read any tenant's vectors is of no use to anyone.
 async fn check_pins(db: &Db, pin: &str) -> anyhow::Result<()> {
     let tenants = tenants::list(db).await?;
-    let (matching, others): (Vec<_>, Vec<_>) = tenants.iter().partition(|tenant| tenant.embedding_pin == pin);
+    let (matching, others): (Vec<_>, Vec<_>) = tenants.iter().partition(|tenant| tenant.embedding_model == pin);
     for tenant in &others {
-        tracing::warn!(tenant = %tenant.tenant_id, pinned = tenant.embedding_pin, running = pin, "this tenant was filled with another embedding model");
+        tracing::warn!(tenant = %tenant.id, pinned = tenant.embedding_model, running = pin, "this tenant was filled with another embedding model");
     }
     if matching.is_empty()
         && let Some(first) = others.first()
@@ -122,7 +122,7 @@ async fn check_pins(db: &Db, pin: &str) -> anyhow::Result<()> {
         bail!(
             "configuration: setting embeddings.provider or embeddings.model: this server runs {pin}, but every tenant was filled with another model ({:?} with {})",
             first.name,
-            first.embedding_pin
+            first.embedding_model
         );
     }
     Ok(())

@@ -29,13 +29,13 @@ impl DerefMut for TenantConn {
 impl Db {
     /// One read-only snapshot of one tenant.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantConn> {
-        begin(&self.search, tenant, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+        begin(&self.search, tenant, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "").await
     }
 }
 
-/// Opens the transaction and sets its tenant in one round trip.
-pub(super) async fn begin(pool: &PgPool, tenant: TenantId, begin: &str) -> Result<TenantConn> {
+/// Opens the transaction and sets its tenant in one round trip; `also` is selected with it.
+pub(super) async fn begin(pool: &PgPool, tenant: TenantId, begin: &str, also: &str) -> Result<TenantConn> {
     // A tenant id is a UUID and cannot carry SQL.
-    let statement = format!("{begin}; SELECT set_config('cairn.tenant', '{tenant}', true)");
+    let statement = format!("{begin}; SELECT set_config('cairn.tenant', '{tenant}', true){also}");
     Ok(TenantConn(pool.begin_with(AssertSqlSafe(statement)).await?))
 }

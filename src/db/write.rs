@@ -21,6 +21,26 @@ pub struct WriteTx {
     tenant: TenantId,
     /// The scopes bumped so far, each with the number of this commit.
     bumped: BTreeMap<ScopeId, i64>,
+    border: Border,
+    /// What this transaction adds to the tenant's totals.
+    growth: Growth,
+}
+
+/// What is known of the tenant that is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Border {
+    /// Nothing yet; it may be on its way out.
+    Unchecked,
+    /// It takes writes. `metered`: its totals are kept, because it has a quota.
+    Open { metered: bool },
+    /// Its own end or change is what is written.
+    Owned,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Growth {
+    memories: i64,
+    bytes: i64,
 }
 
 impl Deref for WriteTx {
@@ -38,13 +58,38 @@ impl DerefMut for WriteTx {
 }
 
 impl Db {
+    /// Many may write to a tenant at once, but not while someone writes to it alone: its erasure, or a change of its
+    /// quotas. Each holds a shared lock, taken without waiting in the round trip that begins; an error there would
+    /// leave the connection inside a broken transaction. Whether it was taken is looked at with the first bump.
     pub async fn write(&self, tenant: TenantId) -> Result<WriteTx> {
-        let conn = tenant::begin(&self.write, tenant, "BEGIN").await?;
-        Ok(WriteTx { conn, tenant, bumped: BTreeMap::new() })
+        let lock = format!(
+            ", set_config('cairn.admitted', pg_try_advisory_xact_lock_shared(hashtextextended('{tenant}', 0))::text, true)"
+        );
+        let conn = tenant::begin(&self.write, tenant, "BEGIN", &lock).await?;
+        Ok(WriteTx::over(conn, tenant, Border::Unchecked))
+    }
+
+    /// A write that no other write to the tenant overlaps.
+    pub async fn write_alone(&self, tenant: TenantId) -> Result<WriteTx> {
+        let mut conn = tenant::begin(&self.write, tenant, "BEGIN", "").await?;
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(tenant.to_string())
+            .execute(&mut *conn)
+            .await?;
+        Ok(WriteTx::over(conn, tenant, Border::Owned))
+    }
+
+    /// A write to a tenant that takes no others any more: its erasure, batch by batch.
+    pub async fn write_to_erase(&self, tenant: TenantId) -> Result<WriteTx> {
+        Ok(WriteTx::over(tenant::begin(&self.write, tenant, "BEGIN", "").await?, tenant, Border::Owned))
     }
 }
 
 impl WriteTx {
+    fn over(conn: TenantConn, tenant: TenantId, border: Border) -> Self {
+        Self { conn, tenant, bumped: BTreeMap::new(), border, growth: Growth::default() }
+    }
+
     /// Locks the stamps of these scopes in the order of their ids, which keeps writers from deadlock.
     pub async fn lock_scopes(&mut self, scopes: &[ScopeId]) -> Result<()> {
         sqlx::query(
@@ -67,20 +112,93 @@ impl WriteTx {
             return Ok(());
         }
         let tags: Vec<Tag> = fresh.iter().map(|_| Tag::random()).collect();
-        let rows: Vec<(ScopeId, i64)> = sqlx::query_as(
+        // The state of the tenant comes along for nothing: a round trip of its own would be a tenth of the write.
+        let rows: Vec<(ScopeId, i64, bool, bool)> = sqlx::query_as(
             "UPDATE scope_epochs e
                 SET n = e.n + 1, tag = fresh.tag
                FROM unnest($2::uuid[], $3::uuid[]) AS fresh (scope_id, tag)
               WHERE e.tenant_id = $1 AND e.scope_id = fresh.scope_id
-          RETURNING e.scope_id, e.n",
+          RETURNING e.scope_id, e.n,
+                    current_setting('cairn.admitted', true) = 'true'
+                    AND (SELECT t.status <> 'erasing' FROM tenants t WHERE t.tenant_id = $1),
+                    EXISTS (SELECT FROM tenant_totals o WHERE o.tenant_id = $1)",
         )
         .bind(self.tenant)
         .bind(&fresh)
         .bind(&tags)
         .fetch_all(&mut *self.conn)
         .await?;
-        self.bumped.extend(rows);
-        Ok(())
+        if self.border == Border::Unchecked
+            && let [(_, _, true, metered), ..] = rows[..]
+        {
+            self.border = Border::Open { metered };
+        }
+        self.bumped.extend(rows.into_iter().map(|(scope, n, _, _)| (scope, n)));
+        self.check_border().await
+    }
+
+    /// Refuses to write to a tenant that is being erased; waits for whoever writes to it alone.
+    async fn check_border(&mut self) -> Result<()> {
+        if self.border != Border::Unchecked {
+            return Ok(());
+        }
+        sqlx::query("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))")
+            .bind(self.tenant.to_string())
+            .execute(&mut *self.conn)
+            .await?;
+        // A statement of its own: its snapshot is younger than the lock.
+        let state: Option<(bool, bool)> = sqlx::query_as(
+            "SELECT t.status <> 'erasing', EXISTS (SELECT FROM tenant_totals o WHERE o.tenant_id = $1)
+               FROM tenants t
+              WHERE t.tenant_id = $1",
+        )
+        .bind(self.tenant)
+        .fetch_optional(&mut *self.conn)
+        .await?;
+        match state {
+            Some((true, metered)) => {
+                self.border = Border::Open { metered };
+                Ok(())
+            }
+            _ => Err(Error::unauthenticated()),
+        }
+    }
+
+    /// Counts what this transaction adds to what the tenant stores, or takes away.
+    pub fn count(&mut self, memories: i64, bytes: i64) {
+        self.growth.memories += memories;
+        self.growth.bytes += bytes;
+    }
+
+    /// The last lock of all, held from here to the commit: writers of a tenant with a quota pass one by one.
+    async fn settle(&mut self) -> Result<()> {
+        if self.border != (Border::Open { metered: true }) || self.growth == Growth::default() {
+            return Ok(());
+        }
+        let (memories, bytes, most_memories, most_bytes): (i64, i64, Option<i64>, Option<i64>) = sqlx::query_as(
+            "UPDATE tenant_totals o
+                SET memories = o.memories + $2, bytes = o.bytes + $3
+               FROM tenants t
+              WHERE o.tenant_id = $1 AND t.tenant_id = $1
+          RETURNING o.memories, o.bytes, t.quota_memories, t.quota_bytes",
+        )
+        .bind(self.tenant)
+        .bind(self.growth.memories)
+        .bind(self.growth.bytes)
+        .fetch_one(&mut *self.conn)
+        .await?;
+        // What takes away is welcome even above the quota, which may have been lowered since.
+        let exceeds = |grows: i64, total: i64, quota: Option<i64>| quota.filter(|most| grows > 0 && total > *most);
+        let exceeded = exceeds(self.growth.memories, memories, most_memories)
+            .map(|most| format!("{most} memories"))
+            .or_else(|| exceeds(self.growth.bytes, bytes, most_bytes).map(|most| format!("{most} bytes of content")));
+        match exceeded {
+            None => Ok(()),
+            Some(most) => Err(Error::refused(
+                Code::QuotaExceeded,
+                format!("this tenant may store {most}; forget something, or ask your operator"),
+            )),
+        }
     }
 
     /// The number of this commit in a scope that was bumped.
@@ -90,10 +208,12 @@ impl WriteTx {
     }
 
     /// Commits a change that touched these scopes; each must have been bumped.
-    pub async fn commit(self, touched: &[ScopeId]) -> Result<()> {
+    pub async fn commit(mut self, touched: &[ScopeId]) -> Result<()> {
         for scope in touched {
             self.n(*scope)?;
         }
+        self.check_border().await?;
+        self.settle().await?;
         self.conn.0.commit().await.map_err(|error| {
             // The outcome is unknown: Postgres may have committed before the answer was lost.
             Error::unavailable(

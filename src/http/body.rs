@@ -12,18 +12,24 @@ use actix_web::{FromRequest, HttpRequest};
 use flate2::read::GzDecoder;
 use futures_util::StreamExt;
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::json::{self, FromJson};
 
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-
 /// A type that may be the body of a request.
 pub trait FromBody: FromJson {
-    const MAX_BYTES: usize = MAX_BODY_BYTES;
     const MAX_DEPTH: usize = json::MAX_DEPTH;
     /// The body is a merge patch (RFC 7396).
     const IS_PATCH: bool = false;
+
+    fn max_bytes(limits: &Limits) -> usize {
+        limits.body_bytes
+    }
+
+    /// Holds what was read against the limits of the settings; the type itself knows those of the contract.
+    fn check(&self, _: &Limits) -> Result<(), Vec<Invalid>> {
+        Ok(())
+    }
 }
 
 /// The parsed body. Put it last in a handler: what comes first refuses strangers before a byte is read.
@@ -38,14 +44,17 @@ impl<T: FromBody + 'static> FromRequest for Body<T> {
         let payload = payload.take();
         Box::pin(async move {
             check_media_type(&request, T::IS_PATCH)?;
-            let deadline = request.app_data::<Data<Config>>().map_or(30, |config| config.http.body_deadline_secs);
-            let bytes = tokio::time::timeout(Duration::from_secs(deadline), read(&request, payload, T::MAX_BYTES))
-                .await
-                .map_err(|_| {
-                    Error::refused(Code::RequestTimeout, format!("the body did not arrive within {deadline} s"))
-                })??;
+            let config = request.app_data::<Data<Config>>();
+            let config = config.ok_or_else(|| Error::Internal(anyhow::anyhow!("no settings in the server")))?;
+            let (deadline, most) = (config.http.body_deadline_secs, T::max_bytes(&config.limits));
+            let bytes =
+                tokio::time::timeout(Duration::from_secs(deadline), read(&request, payload, most)).await.map_err(
+                    |_| Error::refused(Code::RequestTimeout, format!("the body did not arrive within {deadline} s")),
+                )??;
             let json = json::parse(&bytes, T::MAX_DEPTH)?;
-            Ok(Self(T::from_json(&json)?))
+            let body = T::from_json(&json)?;
+            body.check(&config.limits)?;
+            Ok(Self(body))
         })
     }
 }

@@ -8,7 +8,7 @@ mod page;
 mod params;
 mod render;
 
-pub use body::{Body, FromBody, MAX_BODY_BYTES};
+pub use body::{Body, FromBody};
 pub use error::{Problem, Problems, allow};
 pub use etag::{ETag, IfMatch};
 pub use page::{Limit, Page, PageRequest, cursor_binding};

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
 
+use crate::config::Limits;
 use crate::error::{Code, Invalid, Result};
 use crate::json::{Fields, FromJson, Json, no_nul, text, wrong_type};
 use crate::words::{Metadata, bounded, is_blank};
@@ -28,15 +29,25 @@ impl MemoryContent {
         if is_blank(raw) {
             return Err(Invalid::new(Code::FieldEmpty, "must not be empty"));
         }
-        if raw.len() > Self::MAX_BYTES {
-            return Err(Invalid::new(Code::ContentTooLarge, format!("may have 32 KiB, not {} bytes", raw.len())));
-        }
+        check_content_bytes(raw, Self::MAX_BYTES)?;
         Ok(Self(raw.to_owned()))
+    }
+
+    /// Its size in bytes, as the database counts.
+    pub fn len(&self) -> i64 {
+        self.0.len() as i64
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn check_content_bytes(content: &str, most: usize) -> Result<(), Invalid> {
+    if content.len() <= most {
+        return Ok(());
+    }
+    Err(Invalid::new(Code::ContentTooLarge, format!("may have {most} bytes, not {}", content.len())))
 }
 
 /// What sort of thing is remembered.
@@ -139,11 +150,7 @@ impl FromJson for Tags {
         let Json::Array(items) = json else {
             return Err(wrong_type(json, "an array").into());
         };
-        if items.len() > Self::MAX {
-            return Err(
-                Invalid::new(Code::TooManyItems, format!("may have {} tags, not {}", Self::MAX, items.len())).into()
-            );
-        }
+        check_tag_count(items.len(), Self::MAX)?;
         let mut seen = HashSet::new();
         let mut tags = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -154,6 +161,13 @@ impl FromJson for Tags {
         }
         Ok(Self(tags))
     }
+}
+
+fn check_tag_count(count: usize, most: usize) -> Result<(), Invalid> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(Invalid::new(Code::TooManyItems, format!("may have {most} tags, not {count}")))
 }
 
 /// How much it matters, 0 to 1.
@@ -268,6 +282,17 @@ impl MemoryFields {
             occurred_at,
             expires_at,
         })
+    }
+
+    /// Holds the fields against the limits of the settings.
+    pub fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        let content = check_content_bytes(self.content.as_str(), limits.content_bytes);
+        let tags = check_tag_count(self.tags.as_slice().len(), limits.tags);
+        let metadata = self.metadata.check_bytes(limits.metadata_bytes);
+        let checks = [("content", content), ("tags", tags), ("metadata", metadata)];
+        let invalids: Vec<Invalid> =
+            checks.into_iter().filter_map(|(name, check)| check.err().map(|invalid| invalid.under(name))).collect();
+        if invalids.is_empty() { Ok(()) } else { Err(invalids) }
     }
 
     /// `now` is the database's clock.

@@ -7,6 +7,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::config::Limits;
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{ETag, FromBody};
 use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId};
@@ -67,7 +68,11 @@ impl FromJson for NewMemory {
     }
 }
 
-impl FromBody for NewMemory {}
+impl FromBody for NewMemory {
+    fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        self.fields.check(limits)
+    }
+}
 
 /// 1 to 100 memories, remembered all or none.
 #[derive(Debug, Clone, ToSchema)]
@@ -85,10 +90,7 @@ impl FromJson for NewMemories {
         let mut fields = Fields::of(json)?;
         let memories = match fields.take("memories") {
             Some(Json::Array(items)) if items.len() > Self::MAX => {
-                fields.complain(
-                    "memories",
-                    Invalid::new(Code::BatchTooLarge, format!("may have {} items, not {}", Self::MAX, items.len())),
-                );
+                fields.complain("memories", too_many(items.len(), Self::MAX));
                 None
             }
             Some(Json::Array(items)) if items.is_empty() => {
@@ -110,9 +112,29 @@ impl FromJson for NewMemories {
 }
 
 impl FromBody for NewMemories {
-    const MAX_BYTES: usize = 4 * 1024 * 1024;
     /// Each memory stands two levels deeper than a single one.
     const MAX_DEPTH: usize = crate::json::MAX_DEPTH + 2;
+
+    fn max_bytes(limits: &Limits) -> usize {
+        limits.batch_body_bytes
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        if self.memories.len() > limits.batch_memories {
+            return Err(too_many(self.memories.len(), limits.batch_memories).under("memories").into());
+        }
+        let under = |index: usize| move |invalid: Invalid| invalid.under(index).under("memories");
+        let checks = self.memories.iter().enumerate().filter_map(|(index, memory)| {
+            let invalids = memory.fields.check(limits).err()?;
+            Some(invalids.into_iter().map(under(index)))
+        });
+        let invalids: Vec<Invalid> = checks.flatten().collect();
+        if invalids.is_empty() { Ok(()) } else { Err(invalids) }
+    }
+}
+
+fn too_many(count: usize, most: usize) -> Invalid {
+    Invalid::new(Code::BatchTooLarge, format!("may have {most} items, not {count}"))
 }
 
 fn distinct_keys(memories: &[NewMemory]) -> Result<(), Invalid> {

@@ -36,7 +36,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// When this answers, the memory can be recalled, on every instance. With the key of an existing memory, all its
 /// fields are replaced. Without a key, equal content of the same agent is not stored twice: the answer is the memory
 /// that is there, with `Cairn-Duplicate: true`.
-#[utoipa::path(tag = "memories", params(("agent_id" = ExternalId, Path)), request_body = NewMemory,
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = NewMemory,
     responses((status = CREATED, body = Memory), (status = OK, body = Memory), Problems))]
 #[post("/agents/{agent_id}/remember")]
 async fn remember(caller: Writer, app: Data<App>, body: Body<NewMemory>) -> Result<HttpResponse> {
@@ -63,7 +63,7 @@ struct RememberedBatch {
 /// Remember a batch
 ///
 /// All or nothing, in one commit. Two memories of a batch must not have the same key.
-#[utoipa::path(tag = "memories", params(("agent_id" = ExternalId, Path)), request_body = NewMemories,
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = NewMemories,
     responses((status = OK, body = RememberedBatch), Problems))]
 #[post("/agents/{agent_id}/remember/batch")]
 async fn remember_batch(caller: Writer, app: Data<App>, body: Body<NewMemories>) -> Result<Json<RememberedBatch>> {
@@ -78,7 +78,7 @@ async fn remember_batch(caller: Writer, app: Data<App>, body: Body<NewMemories>)
 /// List an agent's memories
 ///
 /// Newest first. Filters may be repeated (`kinds=fact&kinds=event`); all that are given must hold.
-#[utoipa::path(tag = "memories",
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])),
     params(("agent_id" = ExternalId, Path), ("limit" = Option<u32>, Query, description = "1 to 200, default 50"),
         ("cursor" = Option<String>, Query), ("kinds" = Option<Vec<String>>, Query), ("tags_any" = Option<Vec<String>>, Query),
         ("tags_all" = Option<Vec<String>>, Query), ("speakers" = Option<Vec<String>>, Query), ("sources" = Option<Vec<String>>, Query),
@@ -88,8 +88,7 @@ async fn remember_batch(caller: Writer, app: Data<App>, body: Body<NewMemories>)
 #[get("/agents/{agent_id}/memories")]
 async fn list_memories(caller: Reader, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Memory>>> {
     let mut params = Params::of(&request)?;
-    let binding =
-        cursor_binding(&caller.tenant.to_string(), &caller.principal(), request.path(), request.query_string());
+    let binding = cursor_binding(&caller.tenant.to_string(), &caller.principal, request.path(), request.query_string());
     let page = PageRequest::read(&mut params, &app.cursor_key, binding, caller.checked_at)?;
     let filter = MemoryFilter::read_params(&mut params);
     params.finish()?;
@@ -135,7 +134,7 @@ struct Forgotten {
 /// Forget what matches
 ///
 /// The agent's own memories that match the filter, all or none.
-#[utoipa::path(tag = "memories", params(("agent_id" = ExternalId, Path)), request_body = ForgetRequest,
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = ForgetRequest,
     responses((status = OK, body = Forgotten), Problems))]
 #[post("/agents/{agent_id}/forget")]
 async fn forget_matching(caller: Writer, app: Data<App>, body: Body<ForgetRequest>) -> Result<Json<Forgotten>> {
@@ -145,7 +144,7 @@ async fn forget_matching(caller: Writer, app: Data<App>, body: Body<ForgetReques
 }
 
 /// Get a memory
-#[utoipa::path(tag = "memories", params(("id" = MemoryId, Path)), responses((status = OK, body = Memory), Problems))]
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])), params(("id" = MemoryId, Path)), responses((status = OK, body = Memory), Problems))]
 #[get("/memories/{id}")]
 async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<HttpResponse> {
     let (db, tenant, id, reach) = (app.db.clone(), caller.tenant, memory_id(&id)?, reach(&caller));
@@ -157,7 +156,7 @@ async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<
 /// Change a memory
 ///
 /// A JSON merge patch: absent fields stay, null sets back to the default. New text is embedded anew.
-#[utoipa::path(tag = "memories", params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
     request_body = MemoryPatch, responses((status = OK, body = Memory), Problems))]
 #[patch("/memories/{id}")]
 async fn patch_memory(
@@ -178,7 +177,7 @@ async fn patch_memory(
 /// Forget a memory
 ///
 /// Its content is gone from everywhere.
-#[utoipa::path(tag = "memories", params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
     responses((status = NO_CONTENT), Problems))]
 #[delete("/memories/{id}")]
 async fn forget_memory(caller: Writer, app: Data<App>, id: Path<String>, condition: IfMatch) -> Result<HttpResponse> {

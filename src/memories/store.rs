@@ -303,12 +303,15 @@ fn bind_fields<'q>(
         .bind(fields.expires_at)
 }
 
-/// Deletes the memories; their placements must be gone.
-pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<u64> {
-    let done = sqlx::query("DELETE FROM memories WHERE tenant_id = $1 AND memory_id = ANY($2)")
-        .bind(tenant)
-        .bind(ids)
-        .execute(&mut **conn)
-        .await?;
-    Ok(done.rows_affected())
+/// Deletes the memories, whose placements must be gone; returns how many, and the bytes of their contents.
+pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<(i64, i64)> {
+    let gone = sqlx::query_as(
+        "WITH gone AS (DELETE FROM memories WHERE tenant_id = $1 AND memory_id = ANY($2) RETURNING octet_length(content) AS bytes)
+         SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone",
+    )
+    .bind(tenant)
+    .bind(ids)
+    .fetch_one(&mut **conn)
+    .await?;
+    Ok(gone)
 }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::config::Limits;
 use crate::error::{Code, Invalid, Result};
 use crate::http::FromBody;
 use crate::ids::ExternalId;
-use crate::json::{Fields, FromJson, Json, text, wrong_type};
+use crate::json::{Fields, FromJson, Json, text, whole_number, wrong_type};
 use crate::memories::{Memory, MemoryFilter};
 use crate::words::bounded;
 
@@ -151,7 +152,20 @@ impl FromJson for RecallRequest {
     }
 }
 
-impl FromBody for RecallRequest {}
+impl FromBody for RecallRequest {
+    fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        let mut invalids = Vec::new();
+        if self.query.len() > limits.query_bytes {
+            let detail = format!("may have {} bytes, not {}", limits.query_bytes, self.query.len());
+            invalids.push(Invalid::new(Code::FieldTooLong, detail).under("query"));
+        }
+        if self.k > limits.results {
+            let detail = format!("must be a whole number from 1 to {}", limits.results);
+            invalids.push(Invalid::new(Code::OutOfRange, detail).under("k"));
+        }
+        if invalids.is_empty() { Ok(()) } else { Err(invalids) }
+    }
+}
 
 struct Query(String);
 
@@ -166,13 +180,7 @@ struct Count<const MAX: i64>(usize);
 
 impl<const MAX: i64> FromJson for Count<MAX> {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
-        match json {
-            Json::Int(number) if (1..=MAX).contains(number) => Ok(Self(*number as usize)),
-            Json::Int(_) | Json::BigInt(_) | Json::Float(_) | Json::Null => {
-                Err(Invalid::new(Code::OutOfRange, format!("must be a whole number from 1 to {MAX}")).into())
-            }
-            other => Err(wrong_type(other, "a whole number").into()),
-        }
+        Ok(Self(whole_number(json, 1, MAX)? as usize))
     }
 }
 

@@ -23,7 +23,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
 ///
 /// The memories that fit a question best, from the agent's own and from the circles it is a member of at this
 /// moment. Fewer than `k` only if fewer match. Without embeddings it falls back to words and warns.
-#[utoipa::path(tag = "recall", params(("agent_id" = ExternalId, Path)), request_body = RecallRequest,
+#[utoipa::path(tag = "recall", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), request_body = RecallRequest,
     responses((status = OK, body = RecallAnswer), Problems))]
 #[post("/agents/{agent_id}/recall")]
 async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {

@@ -1,8 +1,11 @@
 //! Tenants: the customers of an installation, each behind its own border.
 
 mod model;
+mod routes;
 mod service;
 mod store;
 
-pub use model::TenantSummary;
-pub use service::{create, find_by_name, list};
+pub use model::{Quotas, Settings, Status, Tenant, TenantPatch, Usage};
+pub use routes::routes;
+pub use service::{Founding, create, find_by_name, list, patch};
+pub use store::{find, find_for_update, update};

@@ -1,14 +1,234 @@
-//! What a tenant is to its operator.
+//! What a tenant is to its operator and to itself.
 
+use serde::Serialize;
+use sqlx::FromRow;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
+use crate::error::{Code, Error, Invalid, Result};
+use crate::http::{ETag, FromBody};
 use crate::ids::TenantId;
+use crate::json::{Fields, FromJson, Json, whole_number};
+use crate::words::Name;
 
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct TenantSummary {
-    pub tenant_id: TenantId,
+/// A tenant, as its operator sees it.
+#[derive(Debug, Clone, Serialize, ToSchema, FromRow)]
+pub struct Tenant {
+    #[sqlx(rename = "tenant_id")]
+    pub id: TenantId,
     pub name: String,
-    pub status: String,
-    pub embedding_pin: String,
+    pub status: Status,
+    /// The embedding model, its revision and its dimensions; for good.
+    #[sqlx(rename = "embedding_pin")]
+    pub embedding_model: String,
+    #[sqlx(flatten)]
+    pub quotas: Quotas,
+    #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+    #[serde(skip)]
+    pub version: i32,
+}
+
+impl Tenant {
+    pub fn etag(&self) -> ETag {
+        ETag { incarnation: self.id.uuid(), version: self.version }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Status {
+    Active,
+    /// Every call is refused; nothing is lost.
+    Suspended,
+    /// Being deleted, for good.
+    Erasing,
+}
+
+impl FromJson for Status {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        match crate::json::text(json)? {
+            "active" => Ok(Self::Active),
+            "suspended" => Ok(Self::Suspended),
+            other => {
+                let detail = format!("must be active or suspended, not {other:?}; to erase a tenant, DELETE it");
+                Err(Invalid::new(Code::InvalidValue, detail).into())
+            }
+        }
+    }
+}
+
+/// The most that a tenant may store; null: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema, FromRow)]
+pub struct Quotas {
+    #[sqlx(rename = "quota_memories")]
+    #[schema(minimum = 0)]
+    pub memories: Option<i64>,
+    /// Bytes of the contents, in UTF-8.
+    #[sqlx(rename = "quota_bytes")]
+    #[schema(minimum = 0)]
+    pub bytes: Option<i64>,
+}
+
+impl Quotas {
+    pub fn any(self) -> bool {
+        self.memories.is_some() || self.bytes.is_some()
+    }
+}
+
+impl FromJson for Quotas {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        Ok(QuotaPatch::from_json(json)?.apply(Self::default()))
+    }
+}
+
+/// A merge patch of quotas: null lifts one.
+#[derive(Debug, Clone, Copy, Default, ToSchema)]
+pub struct QuotaPatch {
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    memories: Option<Option<i64>>,
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    bytes: Option<Option<i64>>,
+}
+
+impl QuotaPatch {
+    fn apply(self, before: Quotas) -> Quotas {
+        Quotas { memories: self.memories.unwrap_or(before.memories), bytes: self.bytes.unwrap_or(before.bytes) }
+    }
+}
+
+impl FromJson for QuotaPatch {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        let mut fields = Fields::of(json)?;
+        let memories = fields.patch::<Quantity>("memories").map(|quota| quota.map(|quota| quota.0));
+        let bytes = fields.patch::<Quantity>("bytes").map(|quota| quota.map(|quota| quota.0));
+        fields.finish(|| Some(Self { memories, bytes }))
+    }
+}
+
+/// A number of things that fits the database.
+struct Quantity(i64);
+
+impl FromJson for Quantity {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        Ok(Self(whole_number(json, 0, i64::MAX)?))
+    }
+}
+
+/// A tenant to be.
+#[derive(Debug, Clone, ToSchema)]
+pub struct NewTenant {
+    pub name: Name,
+    #[schema(required = false)]
+    pub quotas: Quotas,
+}
+
+impl FromJson for NewTenant {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        let mut fields = Fields::of(json)?;
+        let name = fields.required("name");
+        let quotas = fields.nullable("quotas").unwrap_or_default();
+        fields.finish(|| Some(Self { name: name?, quotas }))
+    }
+}
+
+impl FromBody for NewTenant {}
+
+/// What the operator changes of a tenant: a merge patch.
+#[derive(Debug, Clone, ToSchema)]
+pub struct TenantPatch {
+    pub status: Option<Status>,
+    #[schema(value_type = Option<QuotaPatch>)]
+    quotas: Option<Option<QuotaPatch>>,
+}
+
+impl TenantPatch {
+    pub fn status(status: Status) -> Self {
+        Self { status: Some(status), quotas: None }
+    }
+
+    pub fn quotas(&self, before: Quotas) -> Quotas {
+        match self.quotas {
+            None => before,
+            Some(None) => Quotas::default(),
+            Some(Some(patch)) => patch.apply(before),
+        }
+    }
+}
+
+impl FromJson for TenantPatch {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        let mut fields = Fields::of(json)?;
+        let status = fields.optional("status");
+        let quotas = fields.patch("quotas");
+        fields.finish(|| Some(Self { status, quotas }))
+    }
+}
+
+impl FromBody for TenantPatch {
+    const IS_PATCH: bool = true;
+}
+
+/// What a tenant decides for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, FromRow)]
+pub struct Settings {
+    /// Whether remembering for an unknown agent creates it.
+    pub auto_create_agents: bool,
+    /// Tokens issued before this moment are refused.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub tokens_valid_from: Option<OffsetDateTime>,
+}
+
+/// A merge patch of the settings: null sets back to the default.
+#[derive(Debug, Clone, ToSchema)]
+pub struct SettingsPatch {
+    #[schema(value_type = Option<bool>)]
+    auto_create_agents: Option<Option<bool>>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    tokens_valid_from: Option<Option<OffsetDateTime>>,
+}
+
+impl SettingsPatch {
+    pub fn apply(&self, before: &Settings) -> Settings {
+        Settings {
+            auto_create_agents: match self.auto_create_agents {
+                Some(wanted) => wanted.unwrap_or(true),
+                None => before.auto_create_agents,
+            },
+            tokens_valid_from: self.tokens_valid_from.unwrap_or(before.tokens_valid_from),
+        }
+    }
+}
+
+impl FromJson for SettingsPatch {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        let mut fields = Fields::of(json)?;
+        let auto_create_agents = fields.patch("auto_create_agents");
+        let tokens_valid_from = fields.patch("tokens_valid_from");
+        fields.finish(|| Some(Self { auto_create_agents, tokens_valid_from }))
+    }
+}
+
+impl FromBody for SettingsPatch {
+    const IS_PATCH: bool = true;
+}
+
+/// What a tenant stores now; expired memories count until they are purged.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema, FromRow)]
+pub struct Usage {
+    pub agents: i64,
+    pub memories: i64,
+    /// Bytes of the contents, in UTF-8.
+    pub bytes: i64,
+}
+
+/// The state in which a tenant can be changed.
+pub fn check_not_erasing(tenant: &Tenant) -> Result<()> {
+    if tenant.status == Status::Erasing {
+        return Err(Error::refused(Code::WrongState, "this tenant is being erased, which nothing stops"));
+    }
+    Ok(())
 }

@@ -1,12 +1,17 @@
-//! SQL for tenants and their secrets.
+//! SQL for tenants, their secrets and their totals.
 
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::db::TenantConn;
 use crate::error::{Code, ConstraintExt, Error, Result};
 use crate::ids::{ScopeId, Tag, TenantId};
-use crate::tenants::TenantSummary;
+use crate::tenants::model::{Quotas, Settings, Status, Tenant, Usage};
 use crate::words::Name;
+
+const SELECT: &str = "
+    SELECT tenant_id, name, status, embedding_pin, version, quota_memories, quota_bytes, created_at, updated_at
+      FROM tenants
+     WHERE tenant_id = $1";
 
 pub async fn insert(conn: &mut TenantConn, tenant: TenantId, name: &Name, scope: ScopeId, pin: &str) -> Result<()> {
     sqlx::query(
@@ -41,8 +46,87 @@ pub async fn insert_secret(conn: &mut TenantConn, tenant: TenantId, purpose: &st
     Ok(())
 }
 
-/// Every tenant, by name: for the operator, across the borders.
-pub async fn list(pool: &PgPool) -> Result<Vec<TenantSummary>> {
-    let rows = sqlx::query_as("SELECT tenant_id, name, status, embedding_pin, created_at FROM platform_tenants()");
-    Ok(rows.fetch_all(pool).await?)
+pub async fn find(conn: &mut TenantConn, tenant: TenantId) -> Result<Option<Tenant>> {
+    Ok(sqlx::query_as(SELECT).bind(tenant).fetch_optional(&mut **conn).await?)
+}
+
+/// The same, locked until the commit.
+pub async fn find_for_update(conn: &mut TenantConn, tenant: TenantId) -> Result<Option<Tenant>> {
+    let sql = format!("{SELECT} FOR NO KEY UPDATE");
+    Ok(sqlx::query_as(AssertSqlSafe(sql)).bind(tenant).fetch_optional(&mut **conn).await?)
+}
+
+pub async fn update(conn: &mut TenantConn, tenant: TenantId, status: Status, quotas: Quotas) -> Result<()> {
+    sqlx::query(
+        "UPDATE tenants
+            SET status = $2, quota_memories = $3, quota_bytes = $4, version = version + 1, updated_at = now()
+          WHERE tenant_id = $1",
+    )
+    .bind(tenant)
+    .bind(status)
+    .bind(quotas.memories)
+    .bind(quotas.bytes)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
+pub async fn find_settings(conn: &mut TenantConn, tenant: TenantId) -> Result<Option<Settings>> {
+    let settings = sqlx::query_as("SELECT auto_create_agents, tokens_valid_from FROM tenants WHERE tenant_id = $1");
+    Ok(settings.bind(tenant).fetch_optional(&mut **conn).await?)
+}
+
+pub async fn update_settings(conn: &mut TenantConn, tenant: TenantId, settings: &Settings) -> Result<()> {
+    sqlx::query(
+        "UPDATE tenants
+            SET auto_create_agents = $2, tokens_valid_from = $3, version = version + 1, updated_at = now()
+          WHERE tenant_id = $1",
+    )
+    .bind(tenant)
+    .bind(settings.auto_create_agents)
+    .bind(settings.tokens_valid_from)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
+/// Counts what is there, row by row.
+pub async fn count(conn: &mut TenantConn, tenant: TenantId) -> Result<Usage> {
+    let usage = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM agents WHERE tenant_id = $1) AS agents,
+                count(*) AS memories,
+                coalesce(sum(octet_length(content)), 0)::bigint AS bytes
+           FROM memories
+          WHERE tenant_id = $1",
+    )
+    .bind(tenant)
+    .fetch_one(&mut **conn)
+    .await?;
+    Ok(usage)
+}
+
+/// From here on every writer adds to these totals.
+pub async fn insert_totals(conn: &mut TenantConn, tenant: TenantId, usage: Usage) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO tenant_totals (tenant_id, memories, bytes) VALUES ($1, $2, $3)
+             ON CONFLICT (tenant_id) DO UPDATE SET memories = excluded.memories, bytes = excluded.bytes",
+    )
+    .bind(tenant)
+    .bind(usage.memories)
+    .bind(usage.bytes)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
+pub async fn delete_totals(conn: &mut TenantConn, tenant: TenantId) -> Result<()> {
+    let delete = sqlx::query("DELETE FROM tenant_totals WHERE tenant_id = $1");
+    delete.bind(tenant).execute(&mut **conn).await?;
+    Ok(())
+}
+
+/// A page of all tenants, by id: for the operator, across the borders.
+pub async fn list(pool: &PgPool, after: Option<TenantId>, limit: i64) -> Result<Vec<Tenant>> {
+    let rows = sqlx::query_as("SELECT * FROM platform_tenant_page($1, $2)");
+    Ok(rows.bind(after).bind(limit).fetch_all(pool).await?)
 }

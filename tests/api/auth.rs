@@ -73,7 +73,7 @@ async fn a_revoked_key_is_refused_on_the_very_next_call_of_every_instance() {
         doomed.get("/v1/agents").await.expect(200);
         there.get("/v1/agents").await.expect(200);
         let id = KeyId::parse(doomed.key.split('_').nth(2).expect("an id")).expect("a UUID");
-        auth::revoke_key(app.db(), tenant.id, id).await.expect("revokes");
+        auth::revoke_key(app.db().clone(), tenant.id, id, None).await.expect("revokes");
         there.get("/v1/agents").await.assert_problem(401, "unauthenticated");
         doomed.get("/v1/agents").await.assert_problem(401, "unauthenticated");
     }
@@ -183,7 +183,7 @@ async fn the_gates_plan_is_pinned() {
     let mut superuser = app.database.superuser().await;
     fill(&mut superuser, tenant.id).await;
 
-    let body: String = sqlx::query_scalar("SELECT prosrc FROM pg_proc WHERE proname = 'gate'")
+    let body: String = sqlx::query_scalar("SELECT prosrc FROM pg_proc WHERE proname = 'gate' AND pronargs = 5")
         .fetch_one(&mut superuser)
         .await
         .expect("the gate");
@@ -196,15 +196,20 @@ async fn the_gates_plan_is_pinned() {
         .expect("its end")
         .trim()
         .trim_end_matches(';');
-    let query = query.replace("presented_key", "$1").replace("subject", "$2");
-    let settings: Vec<String> = sqlx::query_scalar("SELECT unnest(proconfig) FROM pg_proc WHERE proname = 'gate'")
-        .fetch_all(&mut superuser)
-        .await
-        .expect("its settings");
+    let parameters = ["presented_key", "presented_tenant", "signed_by", "narrowed_to", "subject"];
+    let query = parameters
+        .iter()
+        .enumerate()
+        .fold(query.to_owned(), |query, (index, name)| query.replace(name, &format!("${}", index + 1)));
+    let settings: Vec<String> =
+        sqlx::query_scalar("SELECT unnest(proconfig) FROM pg_proc WHERE proname = 'gate' AND pronargs = 5")
+            .fetch_all(&mut superuser)
+            .await
+            .expect("its settings");
     let settings: String = settings.iter().map(|setting| format!("SET {setting};")).collect();
-    let prepare = format!("{settings} PREPARE gate (uuid, text) AS {query}");
+    let prepare = format!("{settings} PREPARE gate (uuid, uuid, uuid, uuid, text) AS {query}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut superuser).await.expect("prepares");
-    let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE gate ('{key}', 'ada')");
+    let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE gate ('{key}', NULL, '{key}', NULL, 'ada')");
     let mut plan = json!(null);
     // The first execution reads from disk; the plan counts, not the cold cache.
     for _ in 0..3 {

@@ -13,4 +13,6 @@ mod memories;
 mod migrations;
 mod openapi;
 mod recall;
+mod tenants;
+mod tokens;
 mod writes;

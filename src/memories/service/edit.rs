@@ -35,6 +35,7 @@ pub async fn edit(app: Arc<App>, edit: Edit) -> Result<Memory> {
     let (db, work) = (app.db.clone(), edit.clone());
     let before = app.db.run(async move { read(&db, &work).await }).await?;
     let after = edit.patch.apply(&before.fields)?;
+    after.check(&app.config.limits)?;
     let text = indexed_text(&after);
     let embedded = if text == indexed_text(&before.fields) {
         None
@@ -83,6 +84,7 @@ async fn attempt(mut tx: WriteTx, edit: &Edit, embedded: Option<&Embedded>) -> R
     };
     tx.bump(&scopes).await?;
     store::update(&mut tx, tenant, edit.id, &after).await?;
+    tx.count(0, after.content.len() - before.fields.content.len());
     let numbered = numbered(&tx, &scopes)?;
     placements::update(&mut tx, tenant, edit.id, &numbered, &after, windows).await?;
     let memory = store::find(&mut tx, tenant, edit.id, &edit.reach).await?;

@@ -61,6 +61,7 @@ async fn remove(tx: &mut WriteTx, tenant: TenantId, locked: &[MemoryId]) -> Resu
     tx.bump(&scopes).await?;
     let numbered = numbered(tx, &scopes)?;
     placements::delete(tx, tenant, locked, &numbered).await?;
-    store::delete(tx, tenant, locked).await?;
+    let (gone, bytes) = store::delete(tx, tenant, locked).await?;
+    tx.count(-gone, -bytes);
     Ok(scopes)
 }

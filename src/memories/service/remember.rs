@@ -99,7 +99,7 @@ fn all_locked(equal: &[Stored], keys: &[MemoryKey], locked: &[MemoryId]) -> bool
 #[derive(Debug, PartialEq)]
 enum Step {
     Create { id: MemoryId, instead_of: Option<MemoryId> },
-    Replace { id: MemoryId, same_text: bool },
+    Replace { id: MemoryId, same_text: bool, bytes_before: i64 },
     Keep { id: MemoryId },
 }
 
@@ -148,7 +148,8 @@ fn decide_keyed(stored: Option<&Stored>, fields: &MemoryFields) -> Step {
         Some(stored) if stored.expired => Step::Create { id: MemoryId::new(), instead_of: Some(stored.memory_id) },
         Some(stored) if stored.fields == *fields => Step::Keep { id: stored.memory_id },
         Some(stored) => {
-            Step::Replace { id: stored.memory_id, same_text: indexed_text(&stored.fields) == indexed_text(fields) }
+            let same_text = indexed_text(&stored.fields) == indexed_text(fields);
+            Step::Replace { id: stored.memory_id, same_text, bytes_before: stored.fields.content.len() }
         }
     }
 }
@@ -196,13 +197,16 @@ async fn write_one(
                 let scopes = placements::scopes_of(tx, tenant, &[*expired]).await?;
                 let scopes = numbered(tx, &scopes)?;
                 placements::delete(tx, tenant, &[*expired], &scopes).await?;
-                store::delete(tx, tenant, &[*expired]).await?;
+                let (gone, bytes) = store::delete(tx, tenant, &[*expired]).await?;
+                tx.count(-gone, -bytes);
             }
+            tx.count(1, fields.content.len());
             store::insert(tx, tenant, agent, *id, fields).await?;
             let scopes = numbered(tx, &[agent.scope()])?;
             placements::insert(tx, tenant, *id, &scopes, fields, windows).await
         }
-        Step::Replace { id, same_text } => {
+        Step::Replace { id, same_text, bytes_before } => {
+            tx.count(0, fields.content.len() - bytes_before);
             store::update(tx, tenant, *id, fields).await?;
             let scopes = placements::scopes_of(tx, tenant, &[*id]).await?;
             let scopes = numbered(tx, &scopes)?;

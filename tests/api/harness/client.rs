@@ -34,6 +34,10 @@ impl Client {
         Self { url, ..self.clone() }
     }
 
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
     /// Another caller at the same instance.
     pub fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }

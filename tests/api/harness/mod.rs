@@ -125,8 +125,8 @@ impl TestApp {
     pub async fn issue(&self, tenant: TenantId, scopes: &str, agent: Option<&str>) -> String {
         let new = NewKey {
             name: Name::parse("test").expect("a name"),
-            permissions: Permissions::parse(scopes).expect("scopes"),
-            agent: agent.map(|id| ExternalId::parse(id).expect("an id")),
+            scopes: Permissions::parse(scopes).expect("scopes"),
+            agent_id: agent.map(|id| ExternalId::parse(id).expect("an id")),
             expires_at: None,
         };
         let issued = auth::create_key(self.db(), tenant, &self.app.config.auth.key_environment, &new).await;
