@@ -13,6 +13,8 @@ mod memories;
 mod migrations;
 mod openapi;
 mod recall;
+mod security;
 mod tenants;
 mod tokens;
+mod who_acts;
 mod writes;
