@@ -67,7 +67,8 @@ fn places(caller: &Caller, within: &Within) -> Result<Vec<Place>> {
     }
 }
 
-/// The question as a vector. When it cannot be embedded, words alone must do, and the answer says so.
+/// The question as a vector. When it cannot be embedded, a hybrid search makes do with words alone,
+/// and the answer says so; a semantic one fails.
 async fn question(
     app: &App,
     request: &RecallRequest,
@@ -78,7 +79,7 @@ async fn question(
     }
     match app.embedder.embed_query(&request.query).await {
         Ok(vector) => Ok((Some(halved(&vector)), request.mode)),
-        Err(Error::Unavailable { cause, .. }) => {
+        Err(Error::Unavailable { cause, .. }) if request.mode == Mode::Hybrid => {
             tracing::warn!(cause = format!("{cause:#}"), "recall falls back to words");
             warnings.push(Warning {
                 code: "embedding_unavailable",

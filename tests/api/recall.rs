@@ -179,6 +179,8 @@ async fn without_embeddings_remember_refuses_and_recall_falls_back_to_words() {
     let answer = hurried.recall("ada", json!({"query": "kettle"})).await;
     assert_eq!(answer["warnings"][0]["code"], "embedding_unavailable");
     assert_eq!(answer["results"].as_array().map(Vec::len), Some(1), "by words alone");
+    let semantic = hurried.post("/v1/agents/ada/recall", json!({"query": "kettle", "mode": "semantic"})).await;
+    semantic.assert_problem(503, "embedding_unavailable");
     assert_eq!(tenant.get("/v1/agents/ada/stats").await.expect(200)["memories"], 2, "nothing was stored");
 }
 
