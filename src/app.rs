@@ -33,6 +33,8 @@ impl App {
         self_check(db.background()).await?;
         let cursor_key =
             server_secret(db.background(), &secret_key, "cursor").await.context("reading the cursor key")?;
-        Ok(Self { config, db, embedder, metrics: Metrics::new()?, secret_key, cursor_key })
+        let metrics = Metrics::new()?;
+        embedder.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
+        Ok(Self { config, db, embedder, metrics, secret_key, cursor_key })
     }
 }

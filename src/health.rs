@@ -59,6 +59,8 @@ struct Readiness {
     ready: bool,
     database: Check,
     embeddings: Check,
+    /// Reported, not needed: without it memories can still be read, and recalled by words.
+    provider: Check,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -69,12 +71,13 @@ struct Check {
 
 /// Is it ready to serve
 ///
-/// Needs Postgres, its schema and the embedding model.
+/// Needs Postgres, its schema and the embedding model; a provider of embeddings that is called is only reported.
 #[utoipa::path(tag = "open",
     responses((status = OK, body = Readiness), (status = SERVICE_UNAVAILABLE, body = Readiness)))]
 #[get("/readyz")]
 async fn readyz(app: Data<App>) -> HttpResponse {
-    let readiness = Readiness { database: database(&app).await, embeddings: embeddings(&app), ready: false };
+    let (embeddings, provider) = (embeddings(&app), provider(&app));
+    let readiness = Readiness { database: database(&app).await, embeddings, provider, ready: false };
     let ready = readiness.database.ok && readiness.embeddings.ok;
     let readiness = Readiness { ready, ..readiness };
     if ready { HttpResponse::Ok().json(readiness) } else { HttpResponse::ServiceUnavailable().json(readiness) }
@@ -98,6 +101,11 @@ fn embeddings(app: &App) -> Check {
     let pin = app.embedder.pin();
     let note = if app.embedder.is_semantic() { "" } else { " (for tests: knows words, not meaning)" };
     Check { ok: true, detail: format!("{pin}{note}") }
+}
+
+fn provider(app: &App) -> Check {
+    let state = app.embedder.provider_state();
+    Check { ok: state.ok, detail: state.detail }
 }
 
 /// Metrics for Prometheus

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -76,6 +77,11 @@ impl Metrics {
         set("idle", idle as i64);
         set("used", i64::from(size) - idle as i64);
         set("max", i64::from(max));
+    }
+
+    /// Adds what others count; who measures names the metric.
+    pub fn register(&self, collector: Box<dyn Collector>) -> anyhow::Result<()> {
+        Ok(self.registry.register(collector)?)
     }
 
     /// The text format of Prometheus.

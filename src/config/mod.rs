@@ -1,6 +1,10 @@
 //! Settings: one section a concern, defaults, then `cairn.toml`, then the environment, then flags.
 //! Plain data, checked at the start; adapters build themselves from their section.
 
+mod auth;
+mod embeddings;
+mod limits;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +14,10 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Metadata, Source};
 use serde::{Deserialize, Serialize};
+
+pub use auth::{Auth, Issuer};
+pub use embeddings::{ApiKey, Embeddings, ProviderName};
+pub use limits::Limits;
 
 /// Everything that can be set. Unknown names are an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,91 +76,6 @@ pub struct Database {
 pub struct Cache {
     /// `off`: no Redis. Unset: a private one, where a `redis-server` is found.
     pub redis_url: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Auth {
-    /// The `<env>` in `cairn_<env>_...`; keys of another environment are refused.
-    pub key_environment: String,
-    /// What tokens of other issuers must be meant for (`aud`).
-    pub audience: String,
-    /// How often the keys behind `jwks_url` are read again.
-    pub jwks_refresh_secs: u64,
-    /// Issuers of tokens besides Cairn itself.
-    pub issuers: Vec<Issuer>,
-}
-
-/// An issuer whose tokens are accepted, and how far.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Issuer {
-    /// Exactly as in the tokens' `iss`.
-    pub issuer: String,
-    /// The one algorithm of its keys, as `RS256`, `ES256` or `EdDSA`.
-    pub algorithm: String,
-    /// The `typ` of its tokens.
-    pub typ: String,
-    /// Ids of the tenants it speaks for; `["*"]` for all.
-    pub tenants: Vec<String>,
-    pub tenant_claim: String,
-    pub scope_claim: String,
-    /// The claim with the agent that a token acts as. When set, every token must have it.
-    pub agent_claim: Option<String>,
-    /// The most that its tokens may grant.
-    pub scopes: Vec<String>,
-    /// Where its keys are: a JWKS address, or a PEM file and the `kid` that goes with it.
-    pub jwks_url: Option<String>,
-    pub pem_file: Option<PathBuf>,
-    pub kid: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderName {
-    Local,
-    Hashed,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Embeddings {
-    pub provider: ProviderName,
-    /// For `local`: a folder in Hugging Face layout. Unset: the fetched all-MiniLM-L6-v2.
-    pub model: Option<String>,
-    /// For `hashed` only; a real model knows its own.
-    pub dimensions: usize,
-    /// Threads that do nothing but embed; 0 means half of the cores, at least one.
-    pub threads: usize,
-    /// How long embedding may take for a query, before recall falls back to words.
-    pub query_deadline_ms: u64,
-    /// The same for one memory, before remember answers 503.
-    pub deadline_secs: u64,
-    /// The same for a batch of memories.
-    pub batch_deadline_secs: u64,
-}
-
-/// What a request may ask for at most. The defaults are the contract's, and can be lowered: clients rely on them as
-/// the specification states them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Of a body.
-    pub body_bytes: usize,
-    /// Of the body of a batch.
-    pub batch_body_bytes: usize,
-    /// Memories in a batch.
-    pub batch_memories: usize,
-    /// Of a memory's content.
-    pub content_bytes: usize,
-    /// Of metadata, as JSON.
-    pub metadata_bytes: usize,
-    /// Tags of a memory.
-    pub tags: usize,
-    /// Of a question.
-    pub query_bytes: usize,
-    /// Results of a recall.
-    pub results: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,74 +138,6 @@ impl Default for Database {
             read_timeout_ms: 2_000,
             write_timeout_ms: 5_000,
         }
-    }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { key_environment: "live".into(), audience: "cairn".into(), jwks_refresh_secs: 300, issuers: Vec::new() }
-    }
-}
-
-impl Default for Issuer {
-    fn default() -> Self {
-        Self {
-            issuer: String::new(),
-            algorithm: String::new(),
-            typ: "at+jwt".into(),
-            tenants: Vec::new(),
-            tenant_claim: "tenant".into(),
-            scope_claim: "scope".into(),
-            agent_claim: None,
-            scopes: Vec::new(),
-            jwks_url: None,
-            pem_file: None,
-            kid: None,
-        }
-    }
-}
-
-impl Default for Embeddings {
-    fn default() -> Self {
-        Self {
-            provider: ProviderName::Local,
-            model: None,
-            dimensions: 384,
-            threads: 0,
-            query_deadline_ms: 2_000,
-            deadline_secs: 60,
-            batch_deadline_secs: 300,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes: 1024 * 1024,
-            batch_body_bytes: 4 * 1024 * 1024,
-            batch_memories: 100,
-            content_bytes: 32 * 1024,
-            metadata_bytes: 16 * 1024,
-            tags: 32,
-            query_bytes: 8 * 1024,
-            results: 100,
-        }
-    }
-}
-
-impl Limits {
-    fn named(&self) -> [(&'static str, usize); 8] {
-        [
-            ("body_bytes", self.body_bytes),
-            ("batch_body_bytes", self.batch_body_bytes),
-            ("batch_memories", self.batch_memories),
-            ("content_bytes", self.content_bytes),
-            ("metadata_bytes", self.metadata_bytes),
-            ("tags", self.tags),
-            ("query_bytes", self.query_bytes),
-            ("results", self.results),
-        ]
     }
 }
 
@@ -352,29 +207,9 @@ fn source_of(metadata: &Metadata) -> String {
 
 impl Config {
     fn validate(&self) -> anyhow::Result<()> {
-        let environment = &self.auth.key_environment;
-        if environment.is_empty() || !environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-            bail!(
-                "configuration: setting auth.key_environment: must be lower-case letters and digits, not {environment:?}"
-            );
-        }
-        if !(10..=86_400).contains(&self.auth.jwks_refresh_secs) {
-            bail!(
-                "configuration: setting auth.jwks_refresh_secs: must be 10 to 86400, not {}",
-                self.auth.jwks_refresh_secs
-            );
-        }
-        if !(1..=16_000).contains(&self.embeddings.dimensions) {
-            bail!(
-                "configuration: setting embeddings.dimensions: must be 1 to 16000, not {}",
-                self.embeddings.dimensions
-            );
-        }
-        for ((name, limit), (_, most)) in self.limits.named().into_iter().zip(Limits::default().named()) {
-            if !(1..=most).contains(&limit) {
-                bail!("configuration: setting limits.{name}: must be 1 to {most}, not {limit}");
-            }
-        }
+        self.auth.validate()?;
+        self.embeddings.validate()?;
+        self.limits.validate()?;
         let pools = [
             ("gate", self.database.gate_connections),
             ("search", self.database.search_connections),
@@ -401,8 +236,8 @@ impl Config {
     }
 }
 
-const SECRET_SETTINGS: [&str; 1] = ["secret_key"];
-const URL_SETTINGS: [&str; 3] = ["database.url", "database.owner_url", "cache.redis_url"];
+const SECRET_SETTINGS: [&str; 2] = ["secret_key", "embeddings.api_key"];
+const URL_SETTINGS: [&str; 4] = ["database.url", "database.owner_url", "cache.redis_url", "embeddings.base_url"];
 
 /// One setting in force: its name, its value with secrets blotted out, and where it comes from.
 pub struct Setting {

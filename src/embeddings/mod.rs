@@ -1,22 +1,27 @@
-//! Text to vectors. `Embedder` stands in front of a closed set of providers, one file each;
-//! it owns their threads, their deadlines and the checks of what they return.
+//! Text to vectors. `Embedder` stands in front of a closed set of providers: models that compute
+//! in threads of this process, and endpoints that are called. It owns their deadlines and the
+//! checks of what they return.
 //!
-//! The `openai` provider gets its file here; caching goes in front of `Embedder::run`.
+//! Caching goes in front of `Embedder::run`.
 
 mod bert;
 mod checkpoint;
 mod hashed;
 mod kernels;
 mod local;
+mod openai;
 mod workers;
 
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use prometheus::core::Collector;
 
-use crate::config::{Config, ProviderName};
+use crate::config::{Config, Embeddings, ProviderName};
 use crate::error::{Code, Error, Result};
+use crate::ids::TenantId;
 use hashed::Hashed;
+use openai::OpenAi;
 use workers::Workers;
 
 pub use local::LocalModel;
@@ -31,12 +36,15 @@ pub type Windows = Vec<Vec<f32>>;
 /// Texts handed to one worker at a time: small enough that a query need not wait long behind a batch.
 const TEXTS_A_JOB: usize = 16;
 
-enum Provider {
+const HASHED_DIMS: usize = 384;
+
+/// What computes in this process.
+enum Model {
     Local(Box<LocalModel>),
     Hashed(Hashed),
 }
 
-impl Provider {
+impl Model {
     fn embed(&self, texts: &[String]) -> anyhow::Result<Vec<Windows>> {
         match self {
             Self::Local(model) => model.embed(&texts.iter().map(String::as_str).collect::<Vec<_>>()),
@@ -52,6 +60,17 @@ impl Provider {
     }
 }
 
+enum Provider {
+    Here(Workers),
+    OpenAi(OpenAi),
+}
+
+/// What readiness reports of the provider.
+pub struct ProviderState {
+    pub ok: bool,
+    pub detail: String,
+}
+
 /// How long each kind of caller is willing to wait.
 struct Deadlines {
     query: Duration,
@@ -60,7 +79,7 @@ struct Deadlines {
 }
 
 pub struct Embedder {
-    workers: Workers,
+    provider: Provider,
     pin: String,
     dims: usize,
     semantic: bool,
@@ -68,29 +87,23 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Loads the model and embeds one text, so that the first caller does not pay for a cold start.
+    /// Loads what computes here and embeds one text, so that the first caller does not pay for a cold
+    /// start. An endpoint is not called: it may be down when the server starts.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let settings = &config.embeddings;
-        let (provider, name) = match settings.provider {
+        let (provider, name, dims) = match settings.provider {
             ProviderName::Local => {
-                let folder = config.model_dir();
-                let model = LocalModel::load(&folder).with_context(|| {
-                    format!(
-                        "loading the embedding model from {} (run `make runtime`, set CAIRN_EMBEDDINGS__MODEL to a folder in Hugging Face layout, or set CAIRN_EMBEDDINGS__PROVIDER=hashed for tests)",
-                        folder.display()
-                    )
-                })?;
-                let name =
-                    folder.file_name().map_or_else(|| "local".into(), |name| name.to_string_lossy().into_owned());
-                let name = format!("{name}@{}", &model.revision()[..16]);
-                (Provider::Local(Box::new(model)), name)
+                let (model, name) = local(config)?;
+                here(Model::Local(Box::new(model)), name, settings)?
             }
-            ProviderName::Hashed => (Provider::Hashed(Hashed::new(settings.dimensions)), "hashed@2".into()),
+            ProviderName::Hashed => {
+                let hashed = Hashed::new(settings.dimensions.unwrap_or(HASHED_DIMS));
+                here(Model::Hashed(hashed), "hashed@2".into(), settings)?
+            }
+            ProviderName::OpenAi => openai(settings)?,
         };
-        let dims = provider.dims();
-        provider.embed(&["A first stone.".to_owned()]).context("warming the embedding model")?;
         Ok(Self {
-            workers: Workers::start(provider, threads(settings.threads))?,
+            provider,
             pin: format!("{name}/{dims}/text{TEXT_FORM}"),
             dims,
             semantic: settings.provider != ProviderName::Hashed,
@@ -116,30 +129,41 @@ impl Embedder {
         self.semantic
     }
 
-    /// The windows of each text, in order.
-    pub async fn embed_texts(&self, texts: Vec<String>) -> Result<Vec<Windows>> {
+    /// How the provider does; a model in this process always does well.
+    pub fn provider_state(&self) -> ProviderState {
+        match &self.provider {
+            Provider::Here(_) => ProviderState { ok: true, detail: "in this process".into() },
+            Provider::OpenAi(openai) => openai.state(),
+        }
+    }
+
+    /// What it counts about itself.
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        match &self.provider {
+            Provider::Here(_) => Vec::new(),
+            Provider::OpenAi(openai) => openai.collectors(),
+        }
+    }
+
+    /// The windows of each text, in order. The tenant is who bears what its texts do to a provider.
+    pub async fn embed_texts(&self, tenant: TenantId, texts: Vec<String>) -> Result<Vec<Windows>> {
         let deadline = if texts.len() > 1 { self.deadlines.batch } else { self.deadlines.one };
-        self.run(texts, deadline).await
+        self.run(tenant, texts, deadline).await
     }
 
     /// One vector for a query; the windows of a long one are averaged.
-    pub async fn embed_query(&self, query: &str) -> Result<Vec<f32>> {
-        let windows = self.run(vec![query.to_owned()], self.deadlines.query).await?;
+    pub async fn embed_query(&self, tenant: TenantId, query: &str) -> Result<Vec<f32>> {
+        let windows = self.run(tenant, vec![query.to_owned()], self.deadlines.query).await?;
         let windows = windows.into_iter().next().unwrap_or_default();
         mean(windows).ok_or_else(|| unavailable(anyhow!("the provider returned no vector")))
     }
 
-    async fn run(&self, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
+    async fn run(&self, tenant: TenantId, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
         let wanted = texts.len();
-        let work = async {
-            let jobs = texts.chunks(TEXTS_A_JOB).map(|chunk| self.workers.embed(chunk.to_vec()));
-            futures_util::future::try_join_all(jobs).await
+        let all = match &self.provider {
+            Provider::Here(workers) => compute(workers, texts, deadline).await.map_err(unavailable)?,
+            Provider::OpenAi(openai) => openai.embed(tenant, texts, deadline).await?,
         };
-        let embedded = tokio::time::timeout(deadline, work)
-            .await
-            .map_err(|_| unavailable(anyhow!("embedding {wanted} text(s) took longer than {deadline:?}")))?
-            .map_err(unavailable)?;
-        let all: Vec<Windows> = embedded.into_iter().flatten().collect();
         self.check(wanted, &all).map_err(unavailable)?;
         Ok(all)
     }
@@ -160,6 +184,41 @@ impl Embedder {
         anyhow::ensure!(all.iter().all(|windows| !windows.is_empty()), "the provider returned a text without a vector");
         Ok(())
     }
+}
+
+fn local(config: &Config) -> anyhow::Result<(LocalModel, String)> {
+    let folder = config.model_dir();
+    let model = LocalModel::load(&folder).with_context(|| {
+        format!(
+            "loading the embedding model from {} (run `make runtime`, set CAIRN_EMBEDDINGS__MODEL to a folder in Hugging Face layout, or set CAIRN_EMBEDDINGS__PROVIDER=hashed for tests)",
+            folder.display()
+        )
+    })?;
+    let name = folder.file_name().map_or_else(|| "local".into(), |name| name.to_string_lossy().into_owned());
+    let name = format!("{name}@{}", &model.revision()[..16]);
+    Ok((model, name))
+}
+
+fn here(model: Model, name: String, settings: &Embeddings) -> anyhow::Result<(Provider, String, usize)> {
+    let dims = model.dims();
+    model.embed(&["A first stone.".to_owned()]).context("warming the embedding model")?;
+    Ok((Provider::Here(Workers::start(model, threads(settings.threads))?), name, dims))
+}
+
+/// The name of the model is all that is known of it: the same one elsewhere counts as the same.
+fn openai(settings: &Embeddings) -> anyhow::Result<(Provider, String, usize)> {
+    let model = settings.model.as_deref().context("configuration: setting embeddings.model: must name a model")?;
+    let dims = settings.dimensions.context("configuration: setting embeddings.dimensions: must be set")?;
+    Ok((Provider::OpenAi(OpenAi::start(settings, dims)?), format!("{model}@openai"), dims))
+}
+
+async fn compute(workers: &Workers, texts: Vec<String>, deadline: Duration) -> anyhow::Result<Vec<Windows>> {
+    let wanted = texts.len();
+    let jobs = texts.chunks(TEXTS_A_JOB).map(|chunk| workers.embed(chunk.to_vec()));
+    let embedded = tokio::time::timeout(deadline, futures_util::future::try_join_all(jobs))
+        .await
+        .map_err(|_| anyhow!("embedding {wanted} text(s) took longer than {deadline:?}"))??;
+    Ok(embedded.into_iter().flatten().collect())
 }
 
 fn unavailable(cause: anyhow::Error) -> Error {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::embeddings::{Provider, Windows};
+use crate::embeddings::{Model, Windows};
 
 const QUEUED_JOBS: usize = 64;
 
@@ -21,15 +21,15 @@ pub struct Workers {
 
 impl Workers {
     /// The threads end when the last handle to the queue is dropped.
-    pub fn start(provider: Provider, threads: usize) -> anyhow::Result<Self> {
+    pub fn start(model: Model, threads: usize) -> anyhow::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUED_JOBS);
-        let provider = Arc::new(provider);
+        let model = Arc::new(model);
         let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..threads {
-            let (provider, jobs) = (provider.clone(), jobs.clone());
+            let (model, jobs) = (model.clone(), jobs.clone());
             std::thread::Builder::new()
                 .name(format!("embed-{index}"))
-                .spawn(move || work(&provider, &jobs))
+                .spawn(move || work(&model, &jobs))
                 .context("starting an embedding thread")?;
         }
         Ok(Self { queue })
@@ -42,7 +42,7 @@ impl Workers {
     }
 }
 
-fn work(provider: &Provider, jobs: &Mutex<mpsc::Receiver<Job>>) {
+fn work(model: &Model, jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // The lock is held while waiting and given up before the work begins.
         let job = match jobs.lock() {
@@ -56,7 +56,7 @@ fn work(provider: &Provider, jobs: &Mutex<mpsc::Receiver<Job>>) {
             continue;
         }
         // A panic in a model must cost one job, not a thread of the server.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| provider.embed(&job.texts)));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.embed(&job.texts)));
         let result = result.unwrap_or_else(|_| Err(anyhow!("the embedding model panicked")));
         // A caller that stopped waiting is no error.
         let _ = job.reply.send(result);

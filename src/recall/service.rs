@@ -39,7 +39,7 @@ pub async fn recall(app: Arc<App>, caller: &Caller, request: RecallRequest) -> R
     let places = places(caller, &request.within)?;
     let mut warnings = Vec::new();
     let started = Instant::now();
-    let (vector, mode) = question(&app, &request, &mut warnings).await?;
+    let (vector, mode) = question(&app, caller.tenant, &request, &mut warnings).await?;
     let embed = started.elapsed();
     let (db, tenant) = (app.db.clone(), caller.tenant);
     let started = Instant::now();
@@ -71,13 +71,14 @@ fn places(caller: &Caller, within: &Within) -> Result<Vec<Place>> {
 /// and the answer says so; a semantic one fails.
 async fn question(
     app: &App,
+    tenant: TenantId,
     request: &RecallRequest,
     warnings: &mut Vec<Warning>,
 ) -> Result<(Option<HalfVector>, Mode)> {
     if request.mode == Mode::Lexical {
         return Ok((None, Mode::Lexical));
     }
-    match app.embedder.embed_query(&request.query).await {
+    match app.embedder.embed_query(tenant, &request.query).await {
         Ok(vector) => Ok((Some(halved(&vector)), request.mode)),
         Err(Error::Unavailable { cause, .. }) if request.mode == Mode::Hybrid => {
             tracing::warn!(cause = format!("{cause:#}"), "recall falls back to words");

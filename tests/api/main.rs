@@ -11,6 +11,7 @@ mod harness;
 mod isolation;
 mod memories;
 mod migrations;
+mod openai;
 mod openapi;
 mod recall;
 mod security;

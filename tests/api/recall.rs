@@ -189,7 +189,7 @@ async fn a_tenant_of_another_model_is_not_served_wrong_vectors() {
     let app = TestApp::start().await;
     let tenant = app.new_tenant().await;
     tenant.remember("ada", "The kettle is broken.").await;
-    let other = app.sibling_through(app.database.options(), |config| config.embeddings.dimensions = 512).await;
+    let other = app.sibling_through(app.database.options(), |config| config.embeddings.dimensions = Some(512)).await;
     let other = tenant.client.at(other.url());
     other
         .post("/v1/agents/ada/remember", json!({"content": "x"}))
@@ -202,7 +202,7 @@ async fn a_tenant_of_another_model_is_not_served_wrong_vectors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_of_every_usual_size_are_recalled() {
     for dims in [384, 1536, 3072] {
-        let app = TestApp::start_with(|config| config.embeddings.dimensions = dims).await;
+        let app = TestApp::start_with(|config| config.embeddings.dimensions = Some(dims)).await;
         let tenant = app.new_tenant().await;
         for content in KITCHEN {
             tenant.remember("ada", content).await;

@@ -7,6 +7,7 @@ use crate::cli::bench::words::{Vocabulary, Writer};
 use crate::cli::latency::Latencies;
 use crate::config::Config;
 use crate::embeddings::Embedder;
+use crate::ids::TenantId;
 
 const WARM_UP_CALLS: usize = 3;
 /// However slow it is, a percentile needs a few calls.
@@ -82,11 +83,12 @@ async fn measure(
 
 async fn call(embedder: &Embedder, case: &Case, writer: &mut Writer<'_>) -> anyhow::Result<Duration> {
     let mut texts: Vec<String> = (0..case.texts).map(|_| writer.text(case.words)).collect();
+    let tenant = TenantId::new();
     let started = Instant::now();
     if case.query {
-        embedder.embed_query(&texts.pop().unwrap_or_default()).await?;
+        embedder.embed_query(tenant, &texts.pop().unwrap_or_default()).await?;
     } else {
-        embedder.embed_texts(texts).await?;
+        embedder.embed_texts(tenant, texts).await?;
     }
     Ok(started.elapsed())
 }

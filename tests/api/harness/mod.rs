@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+pub mod provider;
 pub mod proxy;
 mod spec;
 
