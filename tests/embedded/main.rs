@@ -3,6 +3,7 @@
 
 mod folder;
 mod life;
+mod provider;
 mod settings;
 mod site;
 mod verbs;

@@ -305,6 +305,10 @@ impl Server<'_> {
         self.running.read("out")
     }
 
+    pub fn stderr(&self) -> String {
+        self.running.read("err")
+    }
+
     /// As the system would: without a word to it.
     pub fn kill(mut self) {
         self.running.kill();
