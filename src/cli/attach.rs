@@ -1,7 +1,7 @@
 //! How verbs reach Postgres: the one given, or the embedded one, running or started for the moment.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Handle;
 
 use crate::config::Config;
-use crate::db::embedded::{Embedded, Settings};
+use crate::db::embedded::{Embedded, Settings, Stop};
 use crate::db::{self, Db, self_check};
 use crate::secrets::SecretKey;
 
@@ -53,11 +53,11 @@ impl Database {
         Ok(Self { options: db::parse_url("database.url", url)?, secret_key, embedded: None })
     }
 
-    async fn embedded(config: &Config, key: Option<SecretKey>, embedded: Embedded) -> anyhow::Result<Self> {
+    async fn embedded(config: &Config, key: Option<SecretKey>, mut embedded: Embedded) -> anyhow::Result<Self> {
         let secret_key = match key.map_or_else(|| kept_secret_key(&config.data_dir), Ok) {
             Ok(key) => key,
             Err(error) => {
-                embedded.stop().await.ok();
+                embedded.stop(Stop::Clean).await.ok();
                 return Err(error);
             }
         };
@@ -90,9 +90,14 @@ impl Database {
     }
 
     /// Stops what this process started; a guest stops nothing.
-    pub async fn close(self) -> anyhow::Result<()> {
-        match self.embedded {
-            Some(embedded) => embedded.stop().await,
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        self.stop(Stop::Clean).await
+    }
+
+    /// The same, for one who may be in a hurry. A call that was dropped may be made again.
+    pub async fn stop(&mut self, how: Stop) -> anyhow::Result<()> {
+        match &mut self.embedded {
+            Some(embedded) => embedded.stop(how).await,
             None => Ok(()),
         }
     }
@@ -132,7 +137,7 @@ fn kept_secret_key(data_dir: &Path) -> anyhow::Result<SecretKey> {
     if !path.exists() {
         // Whoever creates the file first decides; the others read what it says.
         let unfinished = data_dir.join(format!("secret-key.{}", std::process::id()));
-        write_private(&unfinished, &SecretKey::random().to_base64())?;
+        write_unnamed(&unfinished, &SecretKey::random().to_base64())?;
         let linked = fs::hard_link(&unfinished, &path);
         fs::remove_file(&unfinished)?;
         if let Err(error) = linked
@@ -140,21 +145,33 @@ fn kept_secret_key(data_dir: &Path) -> anyhow::Result<SecretKey> {
         {
             return Err(error).with_context(|| format!("writing {}", path.display()));
         }
+        sync_folder(&path)?;
     }
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     SecretKey::from_base64(&text).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only its owner can read; after a power cut too it is there whole or not at all.
 pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("writing {}", path.display()))?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    Ok(())
+    let unfinished = path.with_extension("unfinished");
+    write_unnamed(&unfinished, text)?;
+    fs::rename(&unfinished, path)
+        .and_then(|()| sync_folder(path))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// The same for a file that gets its name later.
+fn write_unnamed(path: &Path, text: &str) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    opened
+        .and_then(|mut file| {
+            writeln!(file, "{text}")?;
+            file.sync_all()
+        })
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Makes the names in the folder of a file outlast a power cut.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

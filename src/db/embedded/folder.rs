@@ -26,8 +26,16 @@ pub(super) struct DataFolder {
 pub(super) enum Claim {
     /// It is ours until the file is closed; the system closes it even after `kill -9`.
     Taken(File),
-    /// Another process has it; its id, if it is known.
-    Held(Option<u32>),
+    /// Another process has it.
+    Held(Holder),
+}
+
+/// Who has the folder, as far as it has said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub id: Option<u32>,
+    /// A server; commands let go of the folder by themselves.
+    pub serves: bool,
 }
 
 impl DataFolder {
@@ -59,21 +67,23 @@ impl DataFolder {
     }
 
     /// Tries to become the one process that may start and stop servers in this folder.
-    pub fn claim(&self) -> Result<Claim> {
+    pub fn claim(&self, serves: bool) -> Result<Claim> {
         let path = self.path.join("lock");
         let mut file = open_lock(&path)?;
         match file.try_lock() {
             Ok(()) => {
-                let id = std::process::id().to_string();
+                let said = format!("{}{}", std::process::id(), if serves { " serves" } else { "" });
                 file.set_len(0)
-                    .and_then(|()| file.write_all(id.as_bytes()))
+                    .and_then(|()| file.write_all(said.as_bytes()))
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 Ok(Claim::Taken(file))
             }
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).ok();
-                Ok(Claim::Held(holder.trim().parse().ok()))
+                let mut said = String::new();
+                file.read_to_string(&mut said).ok();
+                let mut words = said.split_whitespace();
+                let id = words.next().and_then(|id| id.parse().ok());
+                Ok(Claim::Held(Holder { id, serves: words.next() == Some("serves") }))
             }
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! <data folder>/           owned by whoever runs cairn, who may keep other files here
-//!   lock                   held by the process that owns the servers; its id
+//!   lock                   held by the process that owns the servers; its id and whether it serves
 //!   guests.lock            shared by commands that use servers which another process started
 //!   run/                   the sockets; a link to /tmp/cairn-<random>/ when the path is too long
 //!   postgres/              owned by the account of the servers (root steps down), 0700
@@ -24,6 +24,7 @@ mod postgres;
 mod postmaster;
 mod process;
 mod redis;
+mod supervisor;
 
 use std::{fs::File, path::PathBuf, time::Duration};
 
@@ -33,11 +34,12 @@ use tokio::time::{Instant, sleep};
 pub use postgres::PostgresAddress;
 
 use account::Account;
-use folder::{Claim, DataFolder};
+use folder::{Claim, DataFolder, Holder};
 use process::Process;
+use supervisor::{Place, Supervisor};
 
-/// How long a command waits for a server that another process is starting or stopping.
-const ATTACH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command waits for a server that another process is starting or stopping, and a server for a command.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the embedded servers need to know.
 #[derive(Clone, Debug)]
@@ -69,34 +71,56 @@ enum Tenure {
 }
 
 struct Servers {
-    postgres: Process,
+    postgres: Supervisor,
     redis: Option<Process>,
 }
 
+/// How to stop the servers.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop {
+    /// Everything is written to where it belongs.
+    Clean,
+    /// At once: what was committed is in the log, which the next start replays.
+    Now,
+}
+
 impl Embedded {
-    /// For `cairn serve`: takes the folder and starts, or adopts, its servers. A second server on
-    /// the same folder is an error. Let it finish: what a dropped start leaves, the next adopts.
+    /// For `cairn serve`: takes the folder and starts, or adopts, its servers. Waits for a command that
+    /// holds the folder; a second server on it is an error. Let it finish: what a dropped start leaves,
+    /// the next adopts.
     pub async fn start(settings: &Settings) -> Result<Self> {
         let (folder, account) = DataFolder::open(&settings.data_dir)?;
-        match folder.claim()? {
-            Claim::Taken(lock) => Self::own(settings, folder, &account, lock, false).await,
-            Claim::Held(holder) => bail!(
-                "the data folder {} is in use by {}: stop that first, or set CAIRN_DATA_DIR to \
-                 another folder",
-                folder.path().display(),
-                named(holder)
-            ),
+        let deadline = Instant::now() + PATIENCE;
+        let (mut seen, mut told) = (None, false);
+        loop {
+            let holder = match folder.claim(true)? {
+                Claim::Taken(lock) => return Self::own(settings, folder, account, lock, false).await,
+                Claim::Held(holder) => holder,
+            };
+            // Read twice: one that has just taken the lock may not have written yet who it is.
+            if (holder.serves && seen == Some(holder)) || Instant::now() > deadline {
+                let (path, holder) = (folder.path().display(), named(holder));
+                bail!(
+                    "the data folder {path} is in use by {holder}: stop that first, or set CAIRN_DATA_DIR to another folder"
+                );
+            }
+            if !holder.serves && seen == Some(holder) && !told {
+                tracing::info!("waiting for {} to let go of the data folder", named(holder));
+                told = true;
+            }
+            seen = Some(holder);
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// For commands: uses the servers that run, else starts them until [`Embedded::stop`].
     pub async fn attach(settings: &Settings) -> Result<Self> {
         let (folder, account) = DataFolder::open(&settings.data_dir)?;
-        let deadline = Instant::now() + ATTACH_PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let holder = match folder.claim()? {
+            let holder = match folder.claim(false)? {
                 Claim::Taken(lock) => {
-                    return Self::own(settings, folder, &account, lock, true).await;
+                    return Self::own(settings, folder, account, lock, true).await;
                 }
                 Claim::Held(holder) => holder,
             };
@@ -118,25 +142,26 @@ impl Embedded {
     async fn own(
         settings: &Settings,
         folder: DataFolder,
-        account: &Account,
+        account: Account,
         lock: File,
         is_temporary: bool,
     ) -> Result<Self> {
         account.check_reach(folder.path(), "CAIRN_DATA_DIR")?;
         redis::stop_left_behind(&folder).await?;
         // First, so that whoever finds Postgres ready finds Redis too.
-        let (redis, redis_url) = start_redis(settings, &folder, account).await?.unzip();
-        let started = match postgres::start(settings, &folder, account).await {
+        let (redis, redis_url) = start_redis(settings, &folder, &account).await?.unzip();
+        let started = match postgres::start(settings, &folder, &account).await {
             Ok(started) => started,
             Err(error) => {
-                if let Some(redis) = redis {
+                if let Some(mut redis) = redis {
                     redis.stop(&redis::STOP_SIGNALS).await.ok();
                 }
                 folder.remove_sockets();
                 return Err(error);
             }
         };
-        let servers = Servers { postgres: started.process, redis };
+        let place = Place { settings: settings.clone(), folder: folder.clone(), account };
+        let servers = Servers { postgres: Supervisor::watch(started.process, place), redis };
         Ok(Self {
             postgres: started.address,
             redis_url,
@@ -161,21 +186,22 @@ impl Embedded {
     }
 
     /// Stops the servers if they are ours: Postgres first, sessions ended, then Redis. A command
-    /// that started them waits for others that came to use them; a server does not.
-    pub async fn stop(self) -> Result<()> {
-        let Tenure::Owner { servers, is_temporary, _lock } = self.tenure else {
+    /// that started them waits for others that came to use them; a server does not. A call that was
+    /// dropped may be made again, in more of a hurry.
+    pub async fn stop(&mut self, how: Stop) -> Result<()> {
+        let Tenure::Owner { servers, is_temporary, .. } = &mut self.tenure else {
             return Ok(());
         };
         let mut closed = self.folder.exclude_guests()?;
-        if is_temporary && closed.is_none() {
+        if *is_temporary && closed.is_none() {
             tracing::info!("waiting for other commands before stopping the database");
         }
-        while is_temporary && closed.is_none() {
+        while *is_temporary && closed.is_none() {
             sleep(Duration::from_millis(50)).await;
             closed = self.folder.exclude_guests()?;
         }
-        let postgres = servers.postgres.stop(&postgres::STOP_SIGNALS).await;
-        let redis = match servers.redis {
+        let postgres = servers.postgres.stop(how).await;
+        let redis = match &mut servers.redis {
             Some(redis) => redis.stop(&redis::STOP_SIGNALS).await,
             None => Ok(()),
         };
@@ -201,6 +227,6 @@ async fn start_redis(settings: &Settings, folder: &DataFolder, account: &Account
     }
 }
 
-fn named(holder: Option<u32>) -> String {
-    holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"))
+fn named(holder: Holder) -> String {
+    holder.id.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"))
 }

@@ -49,6 +49,10 @@ unix_socket_permissions = 0700
 pub(super) const STOP_SIGNALS: [(Signal, Duration); 2] =
     [(Signal::SIGINT, Duration::from_secs(60)), (Signal::SIGQUIT, Duration::from_secs(10))];
 
+/// Immediate shutdown: nothing more is written, the next start replays the log.
+pub(super) const STOP_NOW_SIGNALS: [(Signal, Duration); 2] =
+    [(Signal::SIGQUIT, Duration::from_secs(5)), (Signal::SIGKILL, Duration::from_secs(5))];
+
 /// Where the embedded Postgres listens and how to get in.
 #[derive(Clone)]
 pub struct PostgresAddress {
@@ -87,6 +91,19 @@ pub(super) async fn start(settings: &Settings, folder: &DataFolder, account: &Ac
     tracing::info!(process = process.id(), "started Postgres");
     let address = running(folder)?.context("Postgres ended right after its start")?;
     Ok(Started { process, address, is_first_start })
+}
+
+/// Starts the Postgres that ended while it was in use. What is missing now is not made anew: it would be empty.
+pub(super) async fn restart(settings: &Settings, folder: &DataFolder, account: &Account) -> Result<Process> {
+    let process = launch(&find_postgres(settings)?, folder, account).await?;
+    tracing::info!(process = process.id(), "started Postgres again");
+    Ok(process)
+}
+
+/// The Postgres of this folder, ready or not.
+pub(super) fn left_running(folder: &DataFolder) -> Result<Option<Process>> {
+    let found = Postmaster::find(&data(&folder.postgres_home()))?;
+    Ok(found.map(|found| Process::adopt("Postgres", found.id)))
 }
 
 /// The address of the Postgres of this folder if it accepts connections.

@@ -21,6 +21,8 @@ use tokio::{
 };
 
 const STEP: Duration = Duration::from_millis(10);
+/// Between two looks at a process that is not our child.
+const ADOPTED_STEP: Duration = Duration::from_millis(200);
 
 pub(super) struct Process {
     id: i32,
@@ -61,8 +63,19 @@ impl Process {
         }
     }
 
+    /// Waits until it has ended, by whatever cause.
+    pub async fn ended(&mut self) {
+        if let Origin::Started(child) = &mut self.origin {
+            child.wait().await.ok();
+            return;
+        }
+        while !self.has_ended() {
+            sleep(ADOPTED_STEP).await;
+        }
+    }
+
     /// Sends one signal after the other, each with its time to work, until the process has ended.
-    pub async fn stop(mut self, signals: &[(Signal, Duration)]) -> Result<()> {
+    pub async fn stop(&mut self, signals: &[(Signal, Duration)]) -> Result<()> {
         for (signal, patience) in signals {
             if self.has_ended() {
                 return Ok(());
