@@ -1,5 +1,7 @@
 //! What every use case needs, built once at the start.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Handle;
@@ -19,6 +21,7 @@ pub struct App {
     pub secret_key: SecretKey,
     /// Signs the cursors of lists; the same on every instance.
     pub cursor_key: SecretKey,
+    stopping: AtomicBool,
 }
 
 impl App {
@@ -33,8 +36,17 @@ impl App {
         self_check(db.background()).await?;
         let cursor_key =
             server_secret(db.background(), &secret_key, "cursor").await.context("reading the cursor key")?;
-        let metrics = Metrics::new()?;
+        let (metrics, stopping) = (Metrics::new()?, AtomicBool::new(false));
         embedder.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
-        Ok(Self { config, db, embedder, metrics, secret_key, cursor_key })
+        Ok(Self { config, db, embedder, metrics, secret_key, cursor_key, stopping })
+    }
+
+    /// From now on it is not ready and lets go of connections as it answers.
+    pub fn stop_soon(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 }

@@ -57,6 +57,7 @@ async fn livez() -> &'static str {
 #[derive(Serialize, ToSchema)]
 struct Readiness {
     ready: bool,
+    server: Check,
     database: Check,
     embeddings: Check,
     /// Reported, not needed: without it memories can still be read, and recalled by words.
@@ -71,16 +72,21 @@ struct Check {
 
 /// Is it ready to serve
 ///
-/// Needs Postgres, its schema and the embedding model; a provider of embeddings that is called is only reported.
+/// Needs Postgres, its schema and the embedding model; a provider of embeddings that is called is only reported. A server
+/// that was told to stop is not ready from that moment.
 #[utoipa::path(tag = "open",
     responses((status = OK, body = Readiness), (status = SERVICE_UNAVAILABLE, body = Readiness)))]
 #[get("/readyz")]
 async fn readyz(app: Data<App>) -> HttpResponse {
-    let (embeddings, provider) = (embeddings(&app), provider(&app));
-    let readiness = Readiness { database: database(&app).await, embeddings, provider, ready: false };
-    let ready = readiness.database.ok && readiness.embeddings.ok;
-    let readiness = Readiness { ready, ..readiness };
+    let (server, database, embeddings) = (server(&app), database(&app).await, embeddings(&app));
+    let ready = server.ok && database.ok && embeddings.ok;
+    let readiness = Readiness { ready, server, database, embeddings, provider: provider(&app) };
     if ready { HttpResponse::Ok().json(readiness) } else { HttpResponse::ServiceUnavailable().json(readiness) }
+}
+
+fn server(app: &App) -> Check {
+    let ok = !app.is_stopping();
+    Check { ok, detail: if ok { "serving" } else { "stopping" }.into() }
 }
 
 async fn database(app: &App) -> Check {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ResourceDef, Server, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::from_fn;
+use actix_web::http::ConnectionType;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
 use actix_web::{App as ActixApp, HttpMessage, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context;
@@ -69,6 +70,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
                 .configure(|cfg| health::routes(cfg, &specification, own_metrics))
                 .default_service(web::to(unmatched))
                 .wrap(from_fn(render_problems))
+                .wrap(from_fn(close_while_stopping))
         }
     })
     .workers(workers)
@@ -146,6 +148,19 @@ fn description() -> OpenApi {
     specification.tags = Some(tags.map(tag).into());
     specification.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("credential", [])]);
     specification
+}
+
+/// Whoever kept a connection would lose it when the server ends, perhaps with a request on its way.
+async fn close_while_stopping(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let app = request.app_data::<Data<App>>().cloned();
+    let mut response = next.call(request).await?;
+    if app.is_some_and(|app| app.is_stopping()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// The paths of the specification and the methods that each answers: tells 405 from 404.

@@ -22,7 +22,7 @@ pub use middleware::authenticate;
 pub use model::{Issued, Key, NewKey};
 pub use permission::{Permission, Permissions};
 pub use routes::routes;
-pub use service::{create_key, insert_key, key_tenant, list_keys, revoke_key, rotate_signing};
+pub use service::{create_key, insert_key, key_tenant, list_keys, register_key, revoke_key, rotate_signing};
 pub use store::delete_agent_keys;
 pub use uses::KeyUses;
 

@@ -14,8 +14,13 @@ use crate::secrets::SecretKey;
 
 /// Issues a key for the operator, who may give anything. What it returns is the only copy of the secret.
 pub async fn create_key(db: &Db, tenant: TenantId, environment: &str, new: &NewKey) -> Result<Issued> {
+    register_key(db, tenant, PlainKey::generate(environment), new).await
+}
+
+/// Makes a key that its holder has already written down a valid one.
+pub async fn register_key(db: &Db, tenant: TenantId, key: PlainKey, new: &NewKey) -> Result<Issued> {
     let mut tx = db.write(tenant).await?;
-    let key = insert_key(&mut tx, tenant, environment, new).await?;
+    store_key(&mut tx, tenant, &key, new).await?;
     tx.commit(&[]).await?;
     Ok(Issued { tenant, key })
 }
@@ -23,9 +28,13 @@ pub async fn create_key(db: &Db, tenant: TenantId, environment: &str, new: &NewK
 /// The same, within a transaction that does more.
 pub async fn insert_key(tx: &mut WriteTx, tenant: TenantId, environment: &str, new: &NewKey) -> Result<PlainKey> {
     let key = PlainKey::generate(environment);
-    let agent = lock_agent(tx, tenant, new.agent_id.as_ref()).await?;
-    store::insert(tx, tenant, &key, new, agent).await?;
+    store_key(tx, tenant, &key, new).await?;
     Ok(key)
+}
+
+async fn store_key(tx: &mut WriteTx, tenant: TenantId, key: &PlainKey, new: &NewKey) -> Result<()> {
+    let agent = lock_agent(tx, tenant, new.agent_id.as_ref()).await?;
+    store::insert(tx, tenant, key, new, agent).await
 }
 
 /// What a caller may give to a new key or token.

@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod eval;
 mod failure;
+mod first_start;
 mod import;
 mod key;
 mod latency;
@@ -67,7 +68,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("cairn: {}", one_line(&error));
             ExitCode::FAILURE
@@ -75,20 +76,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Verb::Openapi = cli.verb {
         println!("{}", server::openapi().to_pretty_json()?);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let loaded = config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch(cli.verb, loaded))
+    let outcome = runtime.block_on(dispatch(cli.verb, loaded));
+    // What still runs has been given its time.
+    runtime.shutdown_background();
+    outcome
 }
 
-async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
+async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
     telemetry::init(&loaded.config.log)?;
     match verb {
-        Verb::Serve => serve::run(loaded.config).await,
+        Verb::Serve => return serve::run(loaded.config).await,
         Verb::Migrate => attach::migrate(&loaded.config).await,
         Verb::Config => settings::run(&loaded),
         Verb::Openapi => Ok(()),
@@ -98,7 +102,8 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<()> {
         Verb::Recall(args) => recall::run(args, &loaded.config).await,
         Verb::Eval(args) => eval::run(args, &loaded.config).await,
         Verb::Bench(verb) => bench::run(verb, &loaded.config).await,
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The whole chain of causes, without line breaks and without saying anything twice.

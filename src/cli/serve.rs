@@ -1,32 +1,59 @@
 //! `cairn serve`: start everything in order, serve until a signal, stop everything in reverse.
 
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use actix_web::dev::ServerHandle;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::auth::{self, NewKey, Permissions};
-use crate::cli::Database;
-use crate::cli::attach::write_private;
+use crate::cli::{Database, first_start};
 use crate::config::Config;
+use crate::db::embedded::Stop;
 use crate::db::{self, Db};
 use crate::embeddings::Embedder;
-use crate::words::Name;
 use crate::{server, tenants};
 
-pub async fn run(config: Config) -> anyhow::Result<()> {
+/// Ends with 0 when a signal was heeded in order, with 128 and its number when a second one cut that short.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // From here on a signal waits until it can be heeded in order: a start cut short would leave Postgres running.
     let mut signals = Signals::listen()?;
     let started = Instant::now();
-    let database = Database::serve(&config).await?;
-    let outcome = serve(config, &database, &mut signals, started).await;
-    let closed = database.close().await;
-    outcome.and(closed)
+    let mut database = Database::serve(&config).await?;
+    let serving = match start(config, &database, started).await {
+        Ok(serving) => serving,
+        Err(error) => {
+            database.close().await.ok();
+            return Err(error);
+        }
+    };
+    let asked = signals.next().await;
+    tracing::info!("stopping");
+    let in_order = async {
+        let drained = serving.drain(asked).await;
+        drained.and(database.stop(Stop::Clean).await)
+    };
+    tokio::select! {
+        stopped = in_order => stopped.map(|()| ExitCode::SUCCESS),
+        again = signals.next() => {
+            tracing::warn!("a second signal: stopping now");
+            database.stop(Stop::Now).await?;
+            Ok(ExitCode::from(128_u8.saturating_add(again.as_raw_value() as u8)))
+        }
+    }
 }
 
-async fn serve(config: Config, database: &Database, signals: &mut Signals, started: Instant) -> anyhow::Result<()> {
+/// A server that answers.
+struct Serving {
+    app: Arc<App>,
+    handle: ServerHandle,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+async fn start(config: Config, database: &Database, started: Instant) -> anyhow::Result<Serving> {
     let for_model = config.clone();
     // The model is read from disk while the database is prepared.
     let embedder = tokio::task::spawn_blocking(move || Embedder::start(&for_model));
@@ -36,7 +63,7 @@ async fn serve(config: Config, database: &Database, signals: &mut Signals, start
     let embedder = embedder.await.context("loading the embedding model")??;
     let app = Arc::new(App::build(config, &database.options, database.secret_key.clone(), embedder).await?);
     if database.embedded.is_some() {
-        first_tenant(&app).await?;
+        first_start::ensure_tenant(&app).await?;
     }
     check_pins(&app.db, app.embedder.pin()).await?;
     if !app.embedder.is_semantic() {
@@ -50,16 +77,22 @@ async fn serve(config: Config, database: &Database, signals: &mut Signals, start
         tokio::spawn(metrics);
     }
     tracing::info!(url = format!("http://{address}"), ready_after_ms = started.elapsed().as_millis() as u64, "serving");
-    signals.stop().await;
-    tracing::info!("stopping");
-    tokio::select! {
-        () = handle.stop(true) => {}
-        // A second signal means now.
-        () = signals.stop() => handle.stop(false).await,
+    Ok(Serving { app, handle, served })
+}
+
+impl Serving {
+    /// Says that it is not ready, lets the balancer see that, takes no more connections, answers what was asked.
+    async fn drain(self, asked: SignalKind) -> anyhow::Result<()> {
+        self.app.stop_soon();
+        // Who presses Ctrl-C has no balancer and is waiting.
+        if asked == SignalKind::terminate() {
+            tokio::time::sleep(Duration::from_secs(self.app.config.http.stop_delay_secs)).await;
+        }
+        self.handle.stop(true).await;
+        self.served.await.context("the server ended")??;
+        self.app.db.close().await;
+        Ok(())
     }
-    served.await.context("the server ended")??;
-    app.db.close().await;
-    Ok(())
 }
 
 /// What asks a server to stop. One that came before anybody waited for it is not lost.
@@ -73,40 +106,12 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn stop(&mut self) {
+    async fn next(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
         }
     }
-}
-
-/// An embedded installation begins with a tenant and a key of its own, kept in the data folder.
-async fn first_tenant(app: &App) -> anyhow::Result<()> {
-    let tenant = match tenants::list(&app.db).await?.as_slice() {
-        [] => {
-            tenants::create(
-                &app.db,
-                &app.secret_key,
-                &Name::parse("default").map_err(crate::error::Error::from)?,
-                app.embedder.pin(),
-            )
-            .await?
-        }
-        [only] if only.name == "default" => only.id,
-        _ => return Ok(()),
-    };
-    // A start that was cut off between the two left a tenant without a key.
-    if !auth::list_keys(&app.db, tenant).await?.is_empty() {
-        return Ok(());
-    }
-    let name = Name::parse("first start").map_err(crate::error::Error::from)?;
-    let new = NewKey { name, scopes: Permissions::all(), agent_id: None, expires_at: None };
-    let issued = auth::create_key(&app.db, tenant, &app.config.auth.key_environment, &new).await?;
-    let path = app.config.data_dir.join("dev-key");
-    write_private(&path, &issued.key.reveal())?;
-    println!("Your API key, also kept in {}:\n\n    {}\n", path.display(), issued.key.reveal());
-    Ok(())
 }
 
 /// A server that cannot read any tenant's vectors is of no use to anyone.

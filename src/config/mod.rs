@@ -48,7 +48,9 @@ pub struct Http {
     pub workers: usize,
     /// How long a caller may take to send a body.
     pub body_deadline_secs: u64,
-    /// How long running requests may take to end when the server stops.
+    /// How long a server that was told to stop goes on serving, not ready any more, so that balancers turn away.
+    pub stop_delay_secs: u64,
+    /// How long running requests may take to end after that.
     pub drain_secs: u64,
 }
 
@@ -119,7 +121,8 @@ impl Default for Http {
             metrics_bind: None,
             workers: 0,
             body_deadline_secs: 30,
-            drain_secs: 25,
+            stop_delay_secs: 5,
+            drain_secs: 20,
         }
     }
 }
@@ -304,7 +307,13 @@ pub fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use super::{Config, without_password};
+
+    #[test]
+    fn there_is_no_default_secret() {
+        let config = Config::default();
+        assert_eq!((config.secret_key, config.database.url, config.cache.redis_url), (None, None, None));
+    }
 
     #[test]
     fn a_url_is_shown_without_its_password() {

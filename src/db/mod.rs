@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 use tokio::runtime::Handle;
@@ -26,6 +27,9 @@ pub use write::{Attempt, WriteTx, retrying};
 /// How long a caller waits for a unit of work. Postgres ends statements long before; this is for one that is no
 /// longer there and has not said so.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long work that nobody waits for may hold up the end of the process.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Four pools over one role, so that no kind of work can starve another, and the runtime they live on.
 #[derive(Clone)]
@@ -83,9 +87,12 @@ impl Db {
         [("gate", &self.gate), ("search", &self.search), ("write", &self.write), ("background", &self.background)]
     }
 
+    /// Hands out no more connections and waits for those in use: a unit of work whose caller has gone still commits.
     pub async fn close(&self) {
-        for (_, pool) in self.pools() {
-            pool.close().await;
+        let pools = self.pools();
+        let closing = join_all(pools.iter().map(|(_, pool)| pool.close()));
+        if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+            tracing::warn!("work in the database did not end within {CLOSE_PATIENCE:?}");
         }
     }
 }
