@@ -1,5 +1,8 @@
 # The front door. Each target is a line or two; the work is in scripts/ and in the `cairn` command.
-.PHONY: help run test runtime openapi lint bench
+.PHONY: help run test chaos rolling runtime openapi lint bench
+
+# The release before this one: `make rolling PREVIOUS=<ref>` takes another.
+PREVIOUS ?= 2f9a6b9
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -9,6 +12,13 @@ run: runtime ## Run the server, with everything it needs, in this folder.
 
 test: runtime ## Run all tests, against a Postgres of their own.
 	scripts/test
+
+chaos: runtime ## Kill server and Postgres 100 times under load, and fill the pool for a minute; prints figures.
+	cargo test --test embedded -- --ignored --nocapture --exact chaos::no_acknowledged_write_is_lost_to_a_hundred_kills
+	cargo test --test api -- --ignored --nocapture --exact faults::a_pool_that_is_full_for_a_minute_starves_nobody_else
+
+rolling: runtime ## Run the previous release and this one side by side on one schema.
+	CAIRN_PREVIOUS=$$(scripts/previous-release $(PREVIOUS)) cargo test --test embedded -- --ignored --nocapture --exact rolling::the_previous_release_and_this_one_serve_side_by_side
 
 runtime: ## Fetch Postgres with pgvector, the embedding model, and Redis where none is installed.
 	@scripts/fetch-runtime

@@ -31,7 +31,7 @@ fn nobody_else_gets_to_the_database() {
 fn a_long_or_odd_path_gets_a_short_folder_for_its_sockets() {
     for name in [&"long/".repeat(30), "with space, and 'quote' é"] {
         let site = Site::with_data(name);
-        let server = site.serve();
+        let mut server = site.serve();
         let sockets = fs::read_link(site.data.join("run")).expect("a link");
         assert!(sockets.starts_with("/tmp") && sockets.as_os_str().len() < 40, "{}", sockets.display());
         assert_eq!(fs::metadata(&sockets).expect("a folder").mode() & 0o777, 0o700);
@@ -40,7 +40,7 @@ fn a_long_or_odd_path_gets_a_short_folder_for_its_sockets() {
         site.serve().stop();
         assert!(!sockets.exists() && fs::symlink_metadata(site.data.join("run")).is_err());
         // A machine that starts again finds the data but not what was in /tmp.
-        let server = site.serve();
+        let mut server = site.serve();
         let sockets = fs::read_link(site.data.join("run")).expect("a link");
         server.kill();
         site.kill_processes();

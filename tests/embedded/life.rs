@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
+use sqlx::{ConnectOptions, Executor};
 
-use crate::site::{Running, Site, is_root_or_skips, signal};
+use crate::site::{Running, Server, Site, block_on, is_root_or_skips, signal, wait_until};
 
 const NOBODY: u32 = 65534;
 
@@ -50,7 +51,7 @@ fn an_ordinary_user_is_served_as_root_is() {
 #[test]
 fn a_killed_server_leaves_a_database_that_the_next_one_adopts() {
     let site = Site::new();
-    let server = site.serve();
+    let mut server = site.serve();
     let key = site.dev_key();
     assert_eq!(server.remember(&key, "The kettle is broken."), 201);
     let postmaster = site.postmaster();
@@ -65,7 +66,7 @@ fn a_killed_server_leaves_a_database_that_the_next_one_adopts() {
 #[test]
 fn nothing_that_was_acknowledged_is_lost_when_everything_is_killed() {
     let site = Site::new();
-    let server = site.serve();
+    let mut server = site.serve();
     let key = site.dev_key();
     let contents = (0..).map(|n| format!("Stone number {n} lies in the garden."));
     let remembered: Vec<String> = std::thread::scope(|scope| {
@@ -95,20 +96,68 @@ fn a_second_server_on_a_folder_ends_and_names_the_first() {
 }
 
 #[test]
-fn one_of_five_servers_that_start_at_once_serves() {
+fn of_twenty_servers_that_start_at_once_one_makes_one_tenant_with_one_key() {
     let site = Site::new();
-    let mut starting: Vec<Running> = (0..5).map(|_| site.spawn(&["serve"])).collect();
+    let mut starting: Vec<Running> = (0..20).map(|_| site.spawn(&["serve"])).collect();
     let serving: Vec<bool> = starting.iter_mut().map(|server| server.url_or_end().is_some()).collect();
+    assert_eq!(serving.iter().filter(|serves| **serves).count(), 1);
     let winner = serving.iter().position(|serves| *serves).expect("one serves");
     let winner = site.serving(starting.remove(winner));
     for loser in starting {
         let line = loser.wait().refused();
         assert!(line.contains("is in use by"), "{line}");
     }
-    assert_eq!(site.done(&["tenant", "list"]).lines().count(), 2, "one tenant below the head of the table");
-    assert_eq!(site.done(&["key", "list", "--tenant", "default"]).lines().count(), 2);
-    assert_eq!(winner.remember(&site.dev_key(), "The kettle is broken."), 201);
-    winner.stop();
+    let only_first = |server: Server<'_>, printed: usize| {
+        let tenants = site.done(&["tenant", "list"]);
+        assert_eq!((tenants.lines().count(), tenants.matches(" default ").count()), (2, 1), "{tenants}");
+        assert_eq!(site.done(&["key", "list", "--tenant", "default"]).lines().count(), 2, "one below the head");
+        assert_eq!(server.stdout().matches(&site.dev_key()).count(), printed);
+        assert!([200, 201].contains(&server.remember(&site.dev_key(), "The kettle is broken.")));
+        server.stop();
+    };
+    only_first(winner, 1);
+    only_first(site.serve(), 0);
+}
+
+#[test]
+fn a_first_start_cut_off_before_its_key_was_stored_keeps_the_key_it_wrote_down() {
+    let site = Site::new();
+    let server = site.serve();
+    let key = site.dev_key();
+    let forget_keys = || {
+        block_on(async {
+            let mut connection = site.database().connect().await.expect("connects");
+            connection.execute("DELETE FROM cairn.api_keys").await.expect("as if it had never come so far");
+        });
+    };
+    forget_keys();
+    assert_eq!(server.remember(&key, "The kettle is broken."), 401);
+    server.stop();
+    let next = site.serve();
+    assert_eq!((site.dev_key(), next.stdout().matches(&key).count()), (key.clone(), 1));
+    assert_eq!(next.remember(&key, "The kettle is broken."), 201);
+    // What cannot be read is no key and gives way to one.
+    forget_keys();
+    fs::write(site.data.join("dev-key"), &key[..key.len() / 2]).expect("half a key");
+    next.stop();
+    let last = site.serve();
+    assert_ne!(site.dev_key(), key);
+    assert_eq!(last.remember(&site.dev_key(), "The kettle is broken."), 200);
+    last.stop();
+}
+
+#[test]
+fn a_server_waits_for_a_command_that_holds_the_folder() {
+    let site = Site::new();
+    let command = site.spawn(&["migrate"]);
+    wait_until("the command has the folder", || {
+        fs::read_to_string(site.data.join("lock")).is_ok_and(|id| id == command.id().to_string())
+    });
+    let server = site.serve();
+    let outcome = command.wait();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(server.log().contains("to let go of the data folder"), "{}", server.log());
+    server.stop();
 }
 
 #[test]
@@ -143,9 +192,9 @@ fn a_signal_during_the_start_stops_what_was_started() {
 #[test]
 fn ctrl_c_on_the_terminal_reaches_the_server_alone() {
     let site = Site::new();
-    let server = site.serve();
+    let mut server = site.serve();
     let group = getpgid(Some(Pid::from_raw(site.postmaster()))).expect("a group");
     assert_eq!(group.as_raw(), site.postmaster(), "Postgres is stopped by the server, in order");
     signal(server.id(), Signal::SIGINT);
-    server.stop();
+    server.ends(0);
 }

@@ -11,7 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use reqwest::RequestBuilder;
+use reqwest::header::{CONNECTION, HeaderValue};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tempfile::TempDir;
 
 /// Far more than anything here takes, for a busy machine.
@@ -98,6 +102,7 @@ impl Site {
             ("CAIRN_RUNTIME_DIR", runtime_dir().display().to_string()),
             ("CAIRN_EMBEDDINGS__PROVIDER", "hashed".into()),
             ("CAIRN_HTTP__BIND", "127.0.0.1:0".into()),
+            ("CAIRN_HTTP__STOP_DELAY_SECS", "0".into()),
             ("CAIRN_HTTP__WORKERS", "1".into()),
             ("CAIRN_HTTP__DRAIN_SECS", "1".into()),
         ];
@@ -122,8 +127,42 @@ impl Site {
         site
     }
 
+    /// With another binary, one that knows no settings newer than itself.
+    pub fn of_program(program: &Path) -> Self {
+        let mut site = Self::new();
+        site.program = program.to_owned();
+        site.settings.retain(|(name, _)| name != "CAIRN_HTTP__STOP_DELAY_SECS");
+        site
+    }
+
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Uses this Postgres instead of one of its own.
+    pub fn set_database(&mut self, url: &str) {
+        self.set("DATABASE_URL", url);
+        self.set("CAIRN_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    }
+
+    /// The way into the Postgres that runs here, as its superuser.
+    pub fn database(&self) -> PgConnectOptions {
+        let options = PgConnectOptions::new_without_pgpass().socket(self.data.join("run")).username("cairn");
+        options.password(&self.postgres_password()).database("cairn")
+    }
+
+    fn postgres_password(&self) -> String {
+        fs::read_to_string(self.data.join("postgres/password")).expect("a password")
+    }
+
+    /// A new, empty database in the Postgres that runs here, for others to use by this URL.
+    pub fn new_database(&self, name: &str) -> String {
+        block_on(async {
+            let mut connection = self.database().connect().await.expect("connects");
+            connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database");
+        });
+        let host = self.data.join("run").display().to_string().replace('/', "%2F");
+        format!("postgres://cairn:{}@{host}:5432/{name}", self.postgres_password())
     }
 
     pub fn spawn(&self, verb: &[&str]) -> Running {
@@ -268,13 +307,18 @@ impl Running {
     }
 
     pub fn wait(mut self) -> Outcome {
+        let code = self.code();
+        Outcome { code, stdout: self.read("out"), stderr: self.read("err") }
+    }
+
+    /// What it ends with.
+    fn code(&mut self) -> Option<i32> {
         let mut status: Option<ExitStatus> = None;
         wait_until("cairn ends", || {
             status = self.child.try_wait().expect("wait");
             status.is_some()
         });
-        let code = status.and_then(|status| status.code());
-        Outcome { code, stdout: self.read("out"), stderr: self.read("err") }
+        status.and_then(|status| status.code())
     }
 }
 
@@ -296,6 +340,13 @@ impl Outcome {
     }
 }
 
+/// Status and body; 0 where there was no answer.
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let Ok(response) = request.send().await else { return (0, Value::Null) };
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap_or_default())
+}
+
 impl Server<'_> {
     pub fn id(&self) -> i32 {
         self.running.id()
@@ -310,27 +361,57 @@ impl Server<'_> {
     }
 
     /// As the system would: without a word to it.
-    pub fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.running.kill();
     }
 
     /// Ends it in order, so that nothing goes on running; what it logged.
-    pub fn stop(self) -> Vec<String> {
+    pub fn stop(mut self) -> Vec<String> {
         signal(self.id(), Signal::SIGTERM);
-        let outcome = self.running.wait();
-        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        self.ends(0);
+        self.site.messages(&self.log())
+    }
+
+    /// Waits until it has ended with this code and left nothing behind that runs.
+    pub fn ends(&mut self, code: i32) {
+        assert_eq!(self.running.code(), Some(code), "{}", self.log());
         assert_eq!(self.site.processes(), [0; 0], "something still runs");
         assert!(!self.site.data.join("run").exists());
-        self.site.messages(&outcome.stderr)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn log(&self) -> String {
+        self.running.read("err")
+    }
+
+    /// Status, body, and what the answer says about the connection.
+    pub fn get(&self, path: &str) -> (u16, String, Option<HeaderValue>) {
+        let request = reqwest::Client::new().get(format!("{}{path}", self.url)).timeout(Duration::from_secs(10));
+        block_on(async {
+            let Ok(response) = request.send().await else { return (0, String::new(), None) };
+            let (status, connection) = (response.status().as_u16(), response.headers().get(CONNECTION).cloned());
+            (status, response.text().await.unwrap_or_default(), connection)
+        })
+    }
+
+    pub fn get_json(&self, key: &str, path: &str) -> (u16, Value) {
+        let request = reqwest::Client::new().get(format!("{}{path}", self.url)).bearer_auth(key);
+        block_on(answer(request))
     }
 
     pub fn post(&self, key: &str, path: &str, body: Value) -> (u16, Value) {
         let request = reqwest::Client::new().post(format!("{}{path}", self.url)).bearer_auth(key).json(&body);
-        block_on(async {
-            let Ok(response) = request.send().await else { return (0, Value::Null) };
-            let status = response.status().as_u16();
-            (status, response.json().await.unwrap_or_default())
-        })
+        block_on(answer(request))
+    }
+
+    /// Hangs up when the answer takes longer than this; whether it did.
+    pub fn hangs_up(&self, patience: Duration, key: &str, content: &str) -> bool {
+        let url = format!("{}/v1/agents/ada/remember", self.url);
+        let request = reqwest::Client::new().post(url).bearer_auth(key).json(&json!({ "content": content }));
+        block_on(answer(request.timeout(patience))).0 == 0
     }
 
     /// The status, or 0 where there was no answer.

@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Executor};
-
-use crate::site::{Running, Site, block_on};
+use crate::site::{Running, Site};
 
 /// The part of a key that may be shown.
 fn id_of(key: &str) -> &str {
@@ -99,19 +96,13 @@ fn a_given_database_is_migrated_and_filled_by_its_operator_alone() {
     let elsewhere = Site::new();
     let postgres = elsewhere.serve();
     let password = fs::read_to_string(elsewhere.data.join("postgres/password")).expect("a password");
-    let sockets = elsewhere.data.join("run");
-    let options = PgConnectOptions::new_without_pgpass().socket(&sockets).username("cairn").password(&password);
-    block_on(async {
-        let mut connection = options.database("cairn").connect().await.expect("connects");
-        connection.execute("CREATE DATABASE given").await.expect("a database");
-    });
+    let url = elsewhere.new_database("given");
 
     let mut site = Site::new();
-    let host = sockets.display().to_string().replace('/', "%2F");
-    site.set("DATABASE_URL", &format!("postgres://cairn:{password}@{host}:5432/given"));
+    site.set("DATABASE_URL", &url);
     let missing = site.refused(&["serve"], &[]);
     assert!(missing.contains("secret_key (CAIRN_SECRET_KEY)"), "{missing}");
-    site.set("CAIRN_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    site.set_database(&url);
     for verb in [&["serve"][..], &["tenant", "list"], &["key", "list", "--tenant", "default"]] {
         let line = site.refused(verb, &[]);
         assert!(line.contains("cairn migrate") && !line.contains(&password), "{line}");
