@@ -5,6 +5,7 @@ mod agents;
 mod auth;
 mod bad_input;
 mod cli;
+mod cursors;
 mod embedder;
 mod faults;
 mod harness;
