@@ -69,6 +69,11 @@ impl Cluster {
         name
     }
 
+    /// What Postgres has logged; each line begins with its SQLSTATE.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).expect("a log")
+    }
+
     /// Ends Postgres without asking and without a clean shutdown.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a pid file");
@@ -158,6 +163,7 @@ fn start(folder: &Path) -> Child {
         .arg("-k")
         .arg(folder)
         .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=64MB", "-c", "max_connections=300"])
+        .args(["-c", "log_line_prefix=%e "])
         .args(["-c", "timezone=UTC", "-c", "autovacuum_naptime=5s"])
         .stdin(Stdio::piped())
         .stdout(log.try_clone().expect("a log file"))

@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use rand::RngExt;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -21,6 +23,8 @@ struct Gate {
     /// Statements that may still pass.
     permits: Semaphore,
     waiting: AtomicUsize,
+    /// The longest that a statement is held up, in milliseconds.
+    latency_ms: AtomicU64,
     /// A text to put in place of another of the same length.
     replace: Option<(String, String)>,
 }
@@ -43,6 +47,7 @@ impl Proxy {
         let gate = Arc::new(Gate {
             permits: Semaphore::new(Semaphore::MAX_PERMITS / 2),
             waiting: AtomicUsize::new(0),
+            latency_ms: AtomicU64::new(0),
             replace,
         });
         let proxy = Self { port, gate };
@@ -69,6 +74,11 @@ impl Proxy {
     pub fn allow(&self, statements: usize) {
         self.gate.permits.forget_permits(Semaphore::MAX_PERMITS);
         self.gate.permits.add_permits(statements);
+    }
+
+    /// From now on each statement is held up by chance, for this long at most.
+    pub fn slow(&self, latency: Duration) {
+        self.gate.latency_ms.store(latency.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// Everything passes again.
@@ -99,6 +109,9 @@ async fn serve(client: TcpStream, socket: &PathBuf, gate: &Gate) -> std::io::Res
             }
             // Sync ends an extended query, Query is a simple one: one of them a statement.
             if matches!(message[0], b'S' | b'Q') {
+                let latency = gate.latency_ms.load(Ordering::SeqCst);
+                let pause = rand::rng().random_range(0..=latency);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
                 gate.waiting.fetch_add(1, Ordering::SeqCst);
                 let permit = gate.permits.acquire().await.expect("never closed");
                 permit.forget();
