@@ -200,3 +200,61 @@ fn status_codes_live_in_one_place() {
     let places: Vec<_> = sources.iter().filter(knows).map(|source| source.path.file_name()).collect();
     assert_eq!(places, [Some("error.rs".as_ref())]);
 }
+
+/// Every file of the repository but those of other people, of tests, and of the build.
+fn shipped() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let apart = ["target", ".git", ".runtime", "cairn-data", "tests"].map(|name| root.join(name));
+    let mut folders = vec![root.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_file() {
+                files.push(path);
+            } else if path.is_dir() && !apart.contains(&path) {
+                folders.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// An API key, 32 bytes in base64, or a private key.
+fn looks_secret(word: &str) -> bool {
+    let is_key = word.starts_with("cairn_") && word.split('_').count() == 5 && word.len() > 110;
+    let is_base64 = word.len() == 44 && word.ends_with('=') && base64_digits(&word[..43]);
+    is_key || is_base64 || word.ends_with("PRIVATE")
+}
+
+fn base64_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
+}
+
+/// The words of a text, a key or a base64 text being one.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && !"+/-_=".contains(c))
+        .flat_map(|word| [word, word.split_once('=').map_or(word, |(_, value)| value)])
+}
+
+#[test]
+fn no_secret_is_written_anywhere() {
+    let files = shipped();
+    assert!(files.len() > 100, "{files:?}");
+    let mut found = Vec::new();
+    for path in files {
+        let text = String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned();
+        found.extend(words(&text).filter(|word| looks_secret(word)).map(|word| format!("{}: {word}", path.display())));
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn a_secret_would_be_found() {
+    let key = format!("cairn_live_{}_{}_{}", "0198c5a6-7d3e-7000-8000-000000000000", "ab".repeat(32), "0123abcd");
+    let base64 = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    for line in [format!("key = \"{key}\""), format!("CAIRN_SECRET_KEY={base64}"), format!("secret_key: {base64}")] {
+        assert!(words(&line).any(looks_secret), "{line}");
+    }
+    assert!(!words("cairn_live_... and DATABASE_URL=postgres://cairn@db/cairn").any(looks_secret));
+}
