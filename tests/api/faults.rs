@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use cairn::db::WriteTx;
+use cairn::auth::{self, NewKey, Permissions};
+use cairn::db::{Db, WriteTx};
+use cairn::ids::{KeyId, TenantId};
+use cairn::words::Name;
 use futures_util::future::join_all;
 use rand::RngExt;
 use serde_json::json;
@@ -194,6 +197,43 @@ async fn settle(database: &Database) {
     }
 }
 
+/// The same inside the server: handlers that are dropped while their unit of work is under way. Which keys were
+/// acknowledged.
+async fn dropped(db: Db, tenant: TenantId) -> Vec<KeyId> {
+    let mut acknowledged = Vec::new();
+    for _ in 0..25 {
+        let (own, name) = (db.clone(), Name::parse("dropped").expect("a name"));
+        let new = NewKey { name, permissions: Permissions::all(), agent: None, expires_at: None };
+        let work = db.run(async move { auth::create_key(&own, tenant, "live", &new).await });
+        let patience = Duration::from_millis(rand::rng().random_range(0..=200));
+        if let Ok(issued) = tokio::time::timeout(patience, work).await {
+            acknowledged.push(issued.expect("a connection was free").key.id);
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_that_are_dropped_at_random_poison_no_connection() {
+    let cluster = Cluster::own().await;
+    let app = TestApp::start_on(cluster.clone(), |_| {}).await;
+    let tenant = app.new_tenant().await;
+    let proxy = Proxy::start(cluster.socket()).await;
+    let slowed = app
+        .sibling_through(proxy.options(&app.database.name), |config| config.database.acquire_timeout_ms = 20_000)
+        .await;
+    proxy.slow(Duration::from_millis(50));
+    let acknowledged = join_all((0..6).map(|_| dropped(slowed.db().clone(), tenant.id))).await.concat();
+    assert!((20..140).contains(&acknowledged.len()), "some waited, some did not: {} of 150", acknowledged.len());
+    settle(&app.database).await;
+    let kept = auth::list_keys(app.db(), tenant.id).await.expect("the keys");
+    for key in acknowledged {
+        assert!(kept.iter().any(|kept| kept.key_id == key), "acknowledged and lost: {key}");
+    }
+    assert_eq!(kept.len(), 151, "what was begun was also finished");
+    nobody_was_confused(&cluster);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_who_hang_up_at_random_poison_no_connection() {
     let cluster = Cluster::own().await;
@@ -224,12 +264,14 @@ async fn callers_who_hang_up_at_random_poison_no_connection() {
             assert_eq!(again.status, 200, "written later and not seen: {content}");
         }
     }
+    nobody_was_confused(&cluster);
+}
+
+/// Nobody was inside a transaction who did not know it, or outside of one.
+fn nobody_was_confused(cluster: &Cluster) {
     let log = cluster.log();
-    // Nobody was inside a transaction who did not know it, or outside of one.
-    let confused: Vec<&str> = log
-        .lines()
-        .filter(|line| ["25P01", "25P02", "25P03", "25001"].iter().any(|state| line.starts_with(state)))
-        .collect();
+    let is_confused = |line: &&str| ["25P01", "25P02", "25P03", "25001"].iter().any(|state| line.starts_with(state));
+    let confused: Vec<&str> = log.lines().filter(is_confused).collect();
     assert!(confused.is_empty(), "{confused:#?}");
     assert!(log.lines().any(|line| line.starts_with("00000 ")), "the log shows states: {log}");
 }

@@ -130,8 +130,9 @@ fn a_second_signal_ends_it_at_once_and_leaves_nothing_running() {
 }
 
 #[test]
-fn a_write_whose_caller_has_gone_is_committed_before_the_end() {
-    let site = patient();
+fn a_write_that_outlasts_its_caller_and_the_drain_is_committed_before_the_end() {
+    let mut site = patient();
+    site.set("CAIRN_HTTP__DRAIN_SECS", "1");
     let mut server = site.serve();
     let key = site.dev_key();
     assert_eq!(server.remember(&key, "The kettle is broken."), 201);
@@ -140,8 +141,8 @@ fn a_write_whose_caller_has_gone_is_committed_before_the_end() {
     until_somebody_waits(&site);
     signal(server.id(), Signal::SIGTERM);
     until_it_stops(&server);
-    // The caller's connection is gone for the server too after a second.
-    sleep(Duration::from_millis(1200));
+    // Longer than the drain, shorter than a write waits for a lock.
+    sleep(Duration::from_millis(2200));
     lock.let_go();
     server.ends(0);
     let next = site.serve();
