@@ -58,7 +58,7 @@ async fn call(caller: usize, url: String, key: String, keep_alive: bool, over: A
                     outcome.acknowledged.push(content);
                 }
             }
-            Ok(answer) => outcome.errors.push(format!("{verb}: {}", answer.status())),
+            Ok(answer) => outcome.errors.push(format!("{verb}: {}", answer.text().await.unwrap_or_default())),
             Err(error) => outcome.errors.push(format!("{verb}: {error:?}")),
         }
         tokio::time::sleep(PAUSE).await;
@@ -128,7 +128,16 @@ impl Load {
     }
 }
 
-/// Starts a server there; with a delay when it stops, if it knows that setting.
+/// Servers that share a Postgres share its hundred connections; and a busy machine is no restart.
+fn join(site: &mut Site, url: &str) {
+    site.set_database(url);
+    for pool in ["GATE", "SEARCH", "WRITE"] {
+        site.set(&format!("CAIRN_DATABASE__{pool}_CONNECTIONS"), "5");
+    }
+    site.set("CAIRN_DATABASE__ACQUIRE_TIMEOUT_MS", "15000");
+}
+
+/// Starts a server there.
 fn spawn(site: &Site, address: SocketAddr, settings: &[(&str, &str)]) -> Running {
     let bind = address.to_string();
     site.spawn_with(&["serve"], &[settings, &[("CAIRN_HTTP__BIND", &bind)]].concat())
@@ -139,7 +148,7 @@ fn a_rolling_restart_is_invisible() {
     let home = Site::new();
     let postgres = home.serve();
     let mut site = Site::new();
-    site.set_database(&home.new_database("fleet"));
+    join(&mut site, &home.new_database("fleet"));
     site.done(&["migrate"]);
     site.done(&["tenant", "create", "acme"]);
     let key = site.done(&["key", "create", "--tenant", "acme"]).trim().to_owned();
@@ -170,8 +179,8 @@ fn the_previous_release_and_this_one_serve_side_by_side() {
     let postgres = home.serve();
     let url = home.new_database("fleet");
     let (mut old, mut new) = (Site::of_program(previous.as_ref()), Site::new());
-    old.set_database(&url);
-    new.set_database(&url);
+    join(&mut old, &url);
+    join(&mut new, &url);
     old.done(&["migrate"]);
     old.done(&["tenant", "create", "acme"]);
     let key = old.done(&["key", "create", "--tenant", "acme"]).trim().to_owned();
