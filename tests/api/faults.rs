@@ -203,7 +203,7 @@ async fn dropped(db: Db, tenant: TenantId) -> Vec<KeyId> {
     let mut acknowledged = Vec::new();
     for _ in 0..25 {
         let (own, name) = (db.clone(), Name::parse("dropped").expect("a name"));
-        let new = NewKey { name, permissions: Permissions::all(), agent: None, expires_at: None };
+        let new = NewKey { name, scopes: Permissions::all(), agent_id: None, expires_at: None };
         let work = db.run(async move { auth::create_key(&own, tenant, "live", &new).await });
         let patience = Duration::from_millis(rand::rng().random_range(0..=200));
         if let Ok(issued) = tokio::time::timeout(patience, work).await {
@@ -228,7 +228,7 @@ async fn handlers_that_are_dropped_at_random_poison_no_connection() {
     settle(&app.database).await;
     let kept = auth::list_keys(app.db(), tenant.id).await.expect("the keys");
     for key in acknowledged {
-        assert!(kept.iter().any(|kept| kept.key_id == key), "acknowledged and lost: {key}");
+        assert!(kept.iter().any(|kept| kept.id == key), "acknowledged and lost: {key}");
     }
     assert_eq!(kept.len(), 151, "what was begun was also finished");
     nobody_was_confused(&cluster);
