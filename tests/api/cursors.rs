@@ -78,10 +78,12 @@ async fn a_cursor_expires_a_day_later_by_the_clock_of_the_database() {
         let cursor = cursor(&tenant, LISTS[1]).await;
         let set_clock = |hours: i32| {
             format!(
-            "DO $$ BEGIN
-                 EXECUTE regexp_replace(pg_get_functiondef('cairn.gate'::regproc),
-                     'statement_timestamp\\(\\)( [+] interval ''[0-9]+ hours'')?,', 'statement_timestamp() + interval ''{hours} hours'',');
-             END $$"
+            "DO $$ DECLARE gate oid; BEGIN
+                     FOR gate IN SELECT oid FROM pg_proc WHERE proname = 'gate' AND pronamespace = 'cairn'::regnamespace LOOP
+                         EXECUTE regexp_replace(pg_get_functiondef(gate),
+                             'statement_timestamp\\(\\)( [+] interval ''[0-9]+ hours'')?,', 'statement_timestamp() + interval ''{hours} hours'',');
+                     END LOOP;
+                 END $$"
         )
         };
         sqlx::raw_sql(sqlx::AssertSqlSafe(set_clock(hours)))
