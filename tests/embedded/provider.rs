@@ -62,7 +62,7 @@ fn the_key_is_shown_to_the_provider_and_to_nobody_else() {
     let line = shown.lines().find(|line| line.contains("embeddings.api_key")).expect("the setting");
     assert!(line.contains("(hidden)") && !shown.contains(KEY), "{shown}");
 
-    let server = site.serve();
+    let mut server = site.serve();
     let key = site.dev_key();
     for _ in 0..3 {
         let (status, answer) = server.post(&key, "/v1/agents/ada/remember", json!({"content": "The kettle."}));
