@@ -38,6 +38,8 @@ pub enum Code {
     BatchTooLarge,
     FilterTooComplex,
     InvalidCursor,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
     // Who is asking
     Unauthenticated,
     TokenExpired,
@@ -53,6 +55,8 @@ pub enum Code {
     WrongState,
     PreconditionFailed,
     QuotaExceeded,
+    IdempotencyInProgress,
+    Gone,
     // What we depend on
     EmbeddingUnavailable,
     EmbeddingModelMismatch,
@@ -111,6 +115,11 @@ impl Error {
     /// `what` is a kind of thing ("memory"), never its id: a foreign id and a random one read alike.
     pub fn not_found(what: &str) -> Self {
         Self::refused(Code::NotFound, format!("no such {what}"))
+    }
+
+    /// What an earlier sending of this write left is no longer there.
+    pub fn gone(what: &str) -> Self {
+        Self::refused(Code::Gone, format!("this write has happened before; its {what} is gone since"))
     }
 
     pub fn unauthenticated() -> Self {

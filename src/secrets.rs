@@ -6,7 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
 use rand::RngExt;
+use sha2::Sha256;
 use sqlx::PgPool;
 
 const NONCE_BYTES: usize = 24;
@@ -41,6 +43,13 @@ impl SecretKey {
 
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// A key for another purpose, from which this one cannot be told.
+    pub fn derive(&self, purpose: &str) -> anyhow::Result<Self> {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).context("an HMAC key may have any length")?;
+        mac.update(purpose.as_bytes());
+        Ok(Self(mac.finalize().into_bytes().into()))
     }
 
     /// XChaCha20-Poly1305 with a random nonce in front. `purpose` is authenticated: a sealed value

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::{Issuers, KeyUses};
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
-use crate::http::{Problem, RequestId, allow, render_problems};
+use crate::http::{IdempotencySecret, Problem, RequestId, allow, render_problems};
 use crate::{agents, auth, erase, health, memories, recall, tenants};
 
 /// Every feature with routes below `/v1`.
@@ -54,6 +54,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     let issuers = Data::from(Issuers::start(&app.config.auth)?);
     let key_uses = Data::from(KeyUses::start(app.db.clone()));
     let eraser = Data::from(Eraser::start(app.db.clone()));
+    let idempotency = Data::new(IdempotencySecret::of(&app.cursor_key)?);
     let server = HttpServer::new({
         let app = app.clone();
         move || {
@@ -62,6 +63,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
                 .app_data(Data::from(app.clone()))
                 .app_data(Data::new(app.config.clone()))
                 .app_data(Data::new(app.metrics.clone()))
+                .app_data(idempotency.clone())
                 .app_data(specification.clone())
                 .app_data(routes.clone())
                 .app_data(issuers.clone())

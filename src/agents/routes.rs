@@ -10,6 +10,7 @@ use crate::agents::model::AgentPatch;
 use crate::agents::{Agent, AgentProfile, AgentStats, service, store};
 use crate::app::App;
 use crate::auth::{Reader, Writer};
+use crate::db::Idempotency;
 use crate::error::{Error, Result};
 use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::ExternalId;
@@ -40,11 +41,16 @@ async fn list_agents(caller: Reader, app: Data<App>, request: HttpRequest) -> Re
 }
 
 /// Create or replace an agent
-#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = AgentProfile,
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = AgentProfile,
     responses((status = OK, body = Agent), (status = CREATED, body = Agent), Problems))]
 #[put("/agents/{agent_id}")]
-async fn put_agent(caller: Writer, app: Data<App>, body: Body<AgentProfile>) -> Result<HttpResponse> {
-    let put = service::put(app.db.clone(), caller.tenant, caller.agent()?.id.clone(), body.0);
+async fn put_agent(
+    caller: Writer,
+    app: Data<App>,
+    once: Idempotency,
+    body: Body<AgentProfile>,
+) -> Result<HttpResponse> {
+    let put = service::put(app.db.clone(), caller.intent(once), caller.agent()?.id.clone(), body.0);
     let (agent, created) = app.db.run(put).await?;
     Ok(answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &agent))
 }
@@ -62,16 +68,17 @@ async fn get_agent(caller: Reader, app: Data<App>) -> Result<HttpResponse> {
 /// Change an agent
 ///
 /// A JSON merge patch: absent fields stay, null clears.
-#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     request_body = AgentPatch, responses((status = OK, body = Agent), Problems))]
 #[patch("/agents/{agent_id}")]
 async fn patch_agent(
     caller: Writer,
     app: Data<App>,
     condition: IfMatch,
+    once: Idempotency,
     body: Body<AgentPatch>,
 ) -> Result<HttpResponse> {
-    let patch = service::patch(app.db.clone(), caller.tenant, caller.agent()?.id.clone(), body.0, condition);
+    let patch = service::patch(app.db.clone(), caller.intent(once), caller.agent()?.id.clone(), body.0, condition);
     Ok(answer(StatusCode::OK, &app.db.run(patch).await?))
 }
 

@@ -1,27 +1,46 @@
 //! Creating and changing agents.
 
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
 use crate::agents::model::AgentPatch;
 use crate::agents::{Agent, AgentProfile, store};
-use crate::db::{Db, TenantConn};
+use crate::db::{Db, Intent, TenantConn};
 use crate::error::{Error, Result};
 use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, TenantId};
 
+/// Which incarnation a write left, and whether it made it.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    agent: Uuid,
+    created: bool,
+}
+
 /// Creates the agent or replaces what is said about it; true if it was created.
-pub async fn put(db: Db, tenant: TenantId, id: ExternalId, profile: AgentProfile) -> Result<(Agent, bool)> {
+pub async fn put(db: Db, intent: Intent, id: ExternalId, profile: AgentProfile) -> Result<(Agent, bool)> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(written) = tx.claim(&intent.once).await? {
+        return replay(&mut tx, tenant, &id, &written).await;
+    }
     let created = store::insert(&mut tx, tenant, &id, &profile).await?;
     let mut agent = found(store::find_for_update(&mut tx, tenant, &id).await?)?;
     if !created && (&agent.name, &agent.metadata) != (&profile.name, &profile.metadata) {
         store::update(&mut tx, tenant, agent.agent_uid, &profile).await?;
         agent = found(store::find(&mut tx, tenant, &id).await?)?;
     }
+    tx.record(&Written { agent: agent.agent_uid.uuid(), created }).await?;
     tx.commit(&[]).await?;
     Ok((agent, created))
 }
 
-pub async fn patch(db: Db, tenant: TenantId, id: ExternalId, patch: AgentPatch, condition: IfMatch) -> Result<Agent> {
+pub async fn patch(db: Db, intent: Intent, id: ExternalId, patch: AgentPatch, condition: IfMatch) -> Result<Agent> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(written) = tx.claim(&intent.once).await? {
+        return Ok(replay(&mut tx, tenant, &id, &written).await?.0);
+    }
     let mut agent = found(store::find_for_update(&mut tx, tenant, &id).await?)?;
     condition.check(agent.etag())?;
     let before = AgentProfile { name: agent.name.clone(), metadata: agent.metadata.clone() };
@@ -30,8 +49,15 @@ pub async fn patch(db: Db, tenant: TenantId, id: ExternalId, patch: AgentPatch, 
         store::update(&mut tx, tenant, agent.agent_uid, &after).await?;
         agent = found(store::find(&mut tx, tenant, &id).await?)?;
     }
+    tx.record(&Written { agent: agent.agent_uid.uuid(), created: false }).await?;
     tx.commit(&[]).await?;
     Ok(agent)
+}
+
+/// The agent that a write left, as it is now. One of the same name that was made since is another.
+async fn replay(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId, written: &Written) -> Result<(Agent, bool)> {
+    let agent = store::find(conn, tenant, id).await?.filter(|agent| agent.agent_uid.uuid() == written.agent);
+    Ok((agent.ok_or_else(|| Error::gone("agent"))?, written.created))
 }
 
 /// The agent's incarnation, locked against going away; created where it is unknown and `create` allows it.

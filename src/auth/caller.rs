@@ -10,6 +10,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use time::OffsetDateTime;
 
 use crate::auth::{Permission, Permissions};
+use crate::db::{Idempotency, Intent};
 use crate::error::{Code, Error, Result};
 use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
 
@@ -70,6 +71,11 @@ impl Caller {
     /// The agent that the caller acts as. An unbound caller without `Cairn-Agent` acts for all of its tenant.
     pub fn acting(&self) -> Option<&Subject> {
         self.subject.as_ref().filter(|_| self.acts_as_agent)
+    }
+
+    /// What the caller means to write, once.
+    pub fn intent(&self, once: Idempotency) -> Intent {
+        Intent { tenant: self.tenant, principal: self.principal.clone(), once }
     }
 
     fn require(&self, permission: Permission) -> Result<()> {

@@ -14,11 +14,13 @@ use crate::config::Database;
 use crate::error::{Code, Error, Result};
 
 pub mod embedded;
+mod idempotency;
 mod migrate;
 mod selfcheck;
 mod tenant;
 mod write;
 
+pub use idempotency::{Fingerprint, Idempotency, Intent};
 pub use migrate::{MIGRATOR, migrate, pending_migrations};
 pub use selfcheck::self_check;
 pub use tenant::TenantConn;

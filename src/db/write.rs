@@ -7,11 +7,15 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use rand::RngExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::db::idempotency::{Idempotency, Keyed};
 use crate::db::{Db, TenantConn, tenant};
 use crate::error::{Code, Error, Result};
 use crate::ids::{ScopeId, Tag, TenantId};
@@ -21,6 +25,8 @@ pub struct WriteTx {
     tenant: TenantId,
     /// The scopes bumped so far, each with the number of this commit.
     bumped: BTreeMap<ScopeId, i64>,
+    /// The write with an `Idempotency-Key` that this is, until its receipt is written.
+    claimed: Option<Arc<Keyed>>,
     border: Border,
     /// What this transaction adds to the tenant's totals.
     growth: Growth,
@@ -87,7 +93,7 @@ impl Db {
 
 impl WriteTx {
     fn over(conn: TenantConn, tenant: TenantId, border: Border) -> Self {
-        Self { conn, tenant, bumped: BTreeMap::new(), border, growth: Growth::default() }
+        Self { conn, tenant, bumped: BTreeMap::new(), claimed: None, border, growth: Growth::default() }
     }
 
     /// Locks the stamps of these scopes in the order of their ids, which keeps writers from deadlock.
@@ -207,8 +213,41 @@ impl WriteTx {
         n.ok_or_else(|| Error::Internal(anyhow!("scope {scope} is written before it was bumped")))
     }
 
+    /// The receipt that an earlier sending of this write left. Without one, this sending goes ahead, and until the
+    /// transaction ends every other is refused. Comes first: a replay must not meet what the first sending changed.
+    pub async fn claim<R: DeserializeOwned>(&mut self, once: &Idempotency) -> Result<Option<R>> {
+        let Some(keyed) = once.inner() else { return Ok(None) };
+        // Replays need no lock, and so are not in each other's way.
+        if let Some(receipt) = keyed.find(&mut self.conn, self.tenant).await? {
+            return Ok(Some(receipt));
+        }
+        keyed.lock(&mut self.conn, self.tenant).await?;
+        // Again: the one that held the lock may just have committed.
+        let receipt = keyed.find(&mut self.conn, self.tenant).await?;
+        if receipt.is_none() {
+            self.claimed = Some(keyed.clone());
+        }
+        Ok(receipt)
+    }
+
+    /// Whether there is something to record, and so to commit, even if nothing changed.
+    pub fn is_claimed(&self) -> bool {
+        self.claimed.is_some()
+    }
+
+    /// Keeps, with the commit, what a later sending of this write is answered with: ids and counts, no content.
+    pub async fn record<R: Serialize>(&mut self, receipt: &R) -> Result<()> {
+        match self.claimed.take() {
+            Some(keyed) => keyed.insert(&mut self.conn, self.tenant, receipt).await,
+            None => Ok(()),
+        }
+    }
+
     /// Commits a change that touched these scopes; each must have been bumped.
     pub async fn commit(mut self, touched: &[ScopeId]) -> Result<()> {
+        if self.is_claimed() {
+            return Err(Error::Internal(anyhow!("a write with an Idempotency-Key is committed without its receipt")));
+        }
         for scope in touched {
             self.n(*scope)?;
         }

@@ -9,6 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::auth::{Operator, Writer};
+use crate::db::Idempotency;
 use crate::erase::service::{self, AgentReceipt};
 use crate::erase::{Eraser, TenantReceipt, store, tenant};
 use crate::error::{Code, Error, Invalid, Result};
@@ -23,11 +24,16 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// Erase an agent
 ///
 /// Its memories are gone everywhere, and its bound credentials with it. The receipt counts them.
-#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     responses((status = OK, body = AgentReceipt), Problems))]
 #[delete("/agents/{agent_id}")]
-async fn delete_agent(caller: Writer, app: Data<App>, condition: IfMatch) -> Result<Json<AgentReceipt>> {
-    let erase = service::erase_agent(app.db.clone(), caller.tenant, caller.agent()?.id.clone(), condition);
+async fn delete_agent(
+    caller: Writer,
+    app: Data<App>,
+    condition: IfMatch,
+    once: Idempotency,
+) -> Result<Json<AgentReceipt>> {
+    let erase = service::erase_agent(app.db.clone(), caller.intent(once), caller.agent()?.id.clone(), condition);
     Ok(Json(app.db.run(erase).await?))
 }
 

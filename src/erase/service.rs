@@ -3,10 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::Db;
+use crate::db::{Db, Intent};
 use crate::error::{Error, Result};
 use crate::http::IfMatch;
-use crate::ids::{ExternalId, TenantId};
+use crate::ids::ExternalId;
 use crate::{agents, auth, memories};
 
 /// What went with an agent.
@@ -18,13 +18,18 @@ pub struct AgentReceipt {
     pub keys: u64,
 }
 
-pub async fn erase_agent(db: Db, tenant: TenantId, id: ExternalId, condition: IfMatch) -> Result<AgentReceipt> {
+pub async fn erase_agent(db: Db, intent: Intent, id: ExternalId, condition: IfMatch) -> Result<AgentReceipt> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some((memories, keys)) = tx.claim(&intent.once).await? {
+        return Ok(AgentReceipt { agent_id: id, memories, keys });
+    }
     let agent = agents::lock_exclusively(&mut tx, tenant, &id).await?.ok_or_else(|| Error::not_found("agent"))?;
     condition.check(agent.etag())?;
     let (memories, touched) = memories::erase_author(&mut tx, tenant, agent.agent_uid).await?;
     let keys = auth::delete_agent_keys(&mut tx, tenant, agent.agent_uid).await?;
     agents::delete(&mut tx, tenant, agent.agent_uid).await?;
+    tx.record(&(memories, keys)).await?;
     tx.commit(&touched).await?;
     Ok(AgentReceipt { agent_id: id, memories, keys })
 }

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 
 use crate::config::{Config, Limits};
 use crate::error::{Code, Error, Invalid, Result};
+use crate::http::idempotency::note_body;
 use crate::json::{self, FromJson};
 
 /// A type that may be the body of a request.
@@ -52,6 +53,7 @@ impl<T: FromBody + 'static> FromRequest for Body<T> {
                     |_| Error::refused(Code::RequestTimeout, format!("the body did not arrive within {deadline} s")),
                 )??;
             let json = json::parse(&bytes, T::MAX_DEPTH)?;
+            note_body(&request, &json)?;
             let body = T::from_json(&json)?;
             body.check(&config.limits)?;
             Ok(Self(body))

@@ -40,6 +40,8 @@ pub(super) fn describe(code: Code) -> (&'static str, u16, &'static str) {
         Code::BatchTooLarge => ("batch_too_large", 413, "The batch is too large"),
         Code::FilterTooComplex => ("filter_too_complex", 422, "The filter is too complex"),
         Code::InvalidCursor => ("invalid_cursor", 400, "The cursor is not valid here"),
+        Code::IdempotencyKeyInvalid => ("idempotency_key_invalid", 400, "The Idempotency-Key is malformed"),
+        Code::IdempotencyKeyReused => ("idempotency_key_reused", 422, "The Idempotency-Key belongs to another body"),
         Code::Unauthenticated => ("unauthenticated", 401, "Authentication is required"),
         Code::TokenExpired => ("token_expired", 401, "The token has expired"),
         Code::AmbiguousCredentials => ("ambiguous_credentials", 400, "More than one credential was sent"),
@@ -53,6 +55,8 @@ pub(super) fn describe(code: Code) -> (&'static str, u16, &'static str) {
         Code::WrongState => ("wrong_state", 409, "The state does not allow this"),
         Code::PreconditionFailed => ("precondition_failed", 412, "The resource has changed"),
         Code::QuotaExceeded => ("quota_exceeded", 429, "A quota is used up"),
+        Code::IdempotencyInProgress => ("idempotency_in_progress", 409, "The same write is still running"),
+        Code::Gone => ("gone", 410, "The resource is gone"),
         Code::EmbeddingUnavailable => ("embedding_unavailable", 503, "Embedding is unavailable"),
         Code::EmbeddingModelMismatch => ("embedding_model_mismatch", 503, "The embedding model does not match"),
         Code::DependencyUnavailable => ("dependency_unavailable", 503, "A dependency is unavailable"),
@@ -65,7 +69,7 @@ pub(super) fn describe(code: Code) -> (&'static str, u16, &'static str) {
 /// Seconds after which trying again makes sense, for answers that say so.
 fn retry_after(code: Code) -> Option<u16> {
     match code {
-        Code::Overloaded | Code::DependencyUnavailable => Some(1),
+        Code::Overloaded | Code::DependencyUnavailable | Code::IdempotencyInProgress => Some(1),
         Code::EmbeddingUnavailable => Some(5),
         Code::EmbeddingModelMismatch => Some(60),
         _ => None,
@@ -168,16 +172,18 @@ impl IntoResponses for Problems {
         [
             (
                 "400",
-                "The request is malformed: `invalid_json`, `json_too_deep`, `invalid_cursor`, `ambiguous_credentials`",
+                "The request is malformed: `invalid_json`, `json_too_deep`, `invalid_cursor`, `ambiguous_credentials`, \
+                 `idempotency_key_invalid`",
             ),
             ("401", "No valid credential: `unauthenticated`, `token_expired`"),
             ("403", "Not allowed: `insufficient_scope`, `agent_mismatch`, `not_author`, `tenant_suspended`"),
             ("404", "No such thing, or not yours: `not_found`"),
-            ("409", "In the way of what is there: `key_taken`, `id_taken`, `wrong_state`"),
+            ("409", "In the way of what is there: `key_taken`, `id_taken`, `wrong_state`, `idempotency_in_progress`"),
+            ("410", "A write sent again, whose result is gone since: `gone`"),
             ("412", "The resource has changed: `precondition_failed`"),
             ("413", "Too large: `body_too_large`, `content_too_large`, `metadata_too_large`, `batch_too_large`"),
             ("415", "Not `application/json`: `unsupported_media_type`"),
-            ("422", "A field is wrong; `errors` says which and why"),
+            ("422", "A field is wrong (`errors` says which and why), or `idempotency_key_reused`"),
             ("429", "Too much: `quota_exceeded`"),
             ("503", "Try again later: `overloaded`, `dependency_unavailable`, `embedding_unavailable`"),
         ]

@@ -11,10 +11,12 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use uuid::Uuid;
 
+use crate::db::Idempotency;
 use crate::error::{Code, Error};
 use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// What `X-Request-Id` and a problem's `request_id` say.
@@ -43,6 +45,10 @@ pub async fn render_problems(
     let mut response = problem_of(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let replayed = response.request().extensions().get::<Idempotency>().is_some_and(Idempotency::is_replay);
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     record(&response, &id, started);
     Ok(response)

@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::config::Limits;
 use crate::error::{Code, Error, Invalid, Result};
@@ -48,6 +49,14 @@ pub struct Reach {
     pub acting: Option<AgentUid>,
     /// The circles that may be named; none: all.
     pub circles: Option<Vec<ScopeId>>,
+}
+
+impl Reach {
+    /// A replay is for those who might have sent the first: nobody learns from another's key that there was a memory.
+    pub fn check_replay(&self, author: Uuid) -> Result<()> {
+        let own = self.acting.is_none_or(|agent| agent.uuid() == author);
+        if own { Ok(()) } else { Err(Error::not_found("memory")) }
+    }
 }
 
 /// What to remember.

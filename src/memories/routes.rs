@@ -11,6 +11,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::auth::{Caller, Reader, Writer};
+use crate::db::Idempotency;
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{Body, FromBody, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::{ExternalId, MemoryId};
@@ -36,13 +37,20 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// When this answers, the memory can be recalled, on every instance. With the key of an existing memory, all its
 /// fields are replaced. Without a key, equal content of the same agent is not stored twice: the answer is the memory
 /// that is there, with `Cairn-Duplicate: true`.
-#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = NewMemory,
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = NewMemory,
     responses((status = CREATED, body = Memory), (status = OK, body = Memory), Problems))]
 #[post("/agents/{agent_id}/remember")]
-async fn remember(caller: Writer, app: Data<App>, body: Body<NewMemory>) -> Result<HttpResponse> {
+async fn remember(caller: Writer, app: Data<App>, once: Idempotency, body: Body<NewMemory>) -> Result<HttpResponse> {
+    let author = author(&caller, once)?;
+    if let Some(remembered) = service::remembered_before(&app, &author).await? {
+        return answer(remembered);
+    }
     service::check_model(&app, &caller.embedding_pin)?;
     body.0.fields.check_expiry(caller.checked_at)?;
-    let remembered = service::remember(app.into_inner(), author(&caller)?, vec![body.0]).await?;
+    answer(service::remember(app.into_inner(), author, vec![body.0]).await?)
+}
+
+fn answer(remembered: Vec<Remembered>) -> Result<HttpResponse> {
     let Remembered { memory, outcome } =
         remembered.into_iter().next().ok_or_else(|| Error::Internal(anyhow::anyhow!("remember returned nothing")))?;
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
@@ -63,15 +71,24 @@ struct RememberedBatch {
 /// Remember a batch
 ///
 /// All or nothing, in one commit. Two memories of a batch must not have the same key.
-#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = NewMemories,
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = NewMemories,
     responses((status = OK, body = RememberedBatch), Problems))]
 #[post("/agents/{agent_id}/remember/batch")]
-async fn remember_batch(caller: Writer, app: Data<App>, body: Body<NewMemories>) -> Result<Json<RememberedBatch>> {
+async fn remember_batch(
+    caller: Writer,
+    app: Data<App>,
+    once: Idempotency,
+    body: Body<NewMemories>,
+) -> Result<Json<RememberedBatch>> {
+    let author = author(&caller, once)?;
+    if let Some(items) = service::remembered_before(&app, &author).await? {
+        return Ok(Json(RememberedBatch { items }));
+    }
     service::check_model(&app, &caller.embedding_pin)?;
     for (index, memory) in body.0.memories.iter().enumerate() {
         memory.fields.check_expiry(caller.checked_at).map_err(|invalid| invalid.under(index).under("memories"))?;
     }
-    let items = service::remember(app.into_inner(), author(&caller)?, body.0.memories).await?;
+    let items = service::remember(app.into_inner(), author, body.0.memories).await?;
     Ok(Json(RememberedBatch { items }))
 }
 
@@ -134,12 +151,17 @@ struct Forgotten {
 /// Forget what matches
 ///
 /// The agent's own memories that match the filter, all or none.
-#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path)), request_body = ForgetRequest,
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = ForgetRequest,
     responses((status = OK, body = Forgotten), Problems))]
 #[post("/agents/{agent_id}/forget")]
-async fn forget_matching(caller: Writer, app: Data<App>, body: Body<ForgetRequest>) -> Result<Json<Forgotten>> {
-    caller.known_agent()?;
-    let work = service::forget_matching(app.db.clone(), caller.tenant, caller.agent()?.id.clone(), body.0.filter);
+async fn forget_matching(
+    caller: Writer,
+    app: Data<App>,
+    once: Idempotency,
+    body: Body<ForgetRequest>,
+) -> Result<Json<Forgotten>> {
+    let agent = caller.agent()?.id.clone();
+    let work = service::forget_matching(app.db.clone(), caller.intent(once), agent, body.0.filter);
     Ok(Json(Forgotten { forgotten: app.db.run(work).await? }))
 }
 
@@ -156,7 +178,7 @@ async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<
 /// Change a memory
 ///
 /// A JSON merge patch: absent fields stay, null sets back to the default. New text is embedded anew.
-#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     request_body = MemoryPatch, responses((status = OK, body = Memory), Problems))]
 #[patch("/memories/{id}")]
 async fn patch_memory(
@@ -164,12 +186,18 @@ async fn patch_memory(
     app: Data<App>,
     id: Path<String>,
     condition: IfMatch,
+    once: Idempotency,
     body: Body<MemoryPatch>,
 ) -> Result<HttpResponse> {
     service::check_model(&app, &caller.embedding_pin)?;
-    body.0.check_expiry(caller.checked_at)?;
-    let edit =
-        service::Edit { tenant: caller.tenant, id: memory_id(&id)?, reach: reach(&caller), patch: body.0, condition };
+    let edit = service::Edit {
+        intent: caller.intent(once),
+        id: memory_id(&id)?,
+        reach: reach(&caller),
+        patch: body.0,
+        condition,
+        now: caller.checked_at,
+    };
     let memory = service::edit(app.into_inner(), edit).await?;
     Ok(HttpResponse::Ok().insert_header((ETAG, memory.etag().to_string())).json(memory))
 }
@@ -177,11 +205,17 @@ async fn patch_memory(
 /// Forget a memory
 ///
 /// Its content is gone from everywhere.
-#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     responses((status = NO_CONTENT), Problems))]
 #[delete("/memories/{id}")]
-async fn forget_memory(caller: Writer, app: Data<App>, id: Path<String>, condition: IfMatch) -> Result<HttpResponse> {
-    let forget = service::forget(app.db.clone(), caller.tenant, memory_id(&id)?, reach(&caller), condition);
+async fn forget_memory(
+    caller: Writer,
+    app: Data<App>,
+    id: Path<String>,
+    condition: IfMatch,
+    once: Idempotency,
+) -> Result<HttpResponse> {
+    let forget = service::forget(app.db.clone(), caller.intent(once), memory_id(&id)?, reach(&caller), condition);
     app.db.run(forget).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -190,10 +224,10 @@ fn memory_id(raw: &str) -> Result<MemoryId> {
     Ok(MemoryId::parse(raw).map_err(|invalid| invalid.under("id"))?)
 }
 
-fn author(caller: &Caller) -> Result<Author> {
+fn author(caller: &Caller, once: Idempotency) -> Result<Author> {
     let agent = caller.agent()?;
     Ok(Author {
-        tenant: caller.tenant,
+        intent: caller.intent(once),
         agent: agent.id.clone(),
         uid: agent.uid,
         may_create: caller.auto_create_agents && !caller.bound,

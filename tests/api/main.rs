@@ -9,6 +9,7 @@ mod cursors;
 mod embedder;
 mod faults;
 mod harness;
+mod idempotency;
 mod isolation;
 mod memories;
 mod migrations;

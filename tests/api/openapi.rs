@@ -74,6 +74,26 @@ fn every_operation_is_named_and_documents_its_errors() {
     check_references(&specification, &specification);
 }
 
+/// Routes that write nothing, whatever their method.
+const NO_WRITES: [&str; 4] = ["/recall", "/context", "/preview", "/auth/token"];
+
+#[test]
+fn every_write_can_be_sent_twice() {
+    let specification = serde_json::to_value(server::openapi()).expect("JSON");
+    let mut seen = 0;
+    for operation in operations().iter().filter(|operation| operation.method != Method::GET) {
+        if NO_WRITES.iter().any(|route| operation.path.ends_with(route)) {
+            continue;
+        }
+        let described = &specification["paths"][&operation.path][operation.method.as_str().to_lowercase()];
+        let headers = described["parameters"].as_array().into_iter().flatten();
+        let takes_key = headers.filter(|one| one["in"] == "header").any(|one| one["name"] == "Idempotency-Key");
+        assert!(takes_key, "{} {} takes no Idempotency-Key", operation.method, operation.path);
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen} writes");
+}
+
 /// Every `$ref` leads somewhere.
 fn check_references(value: &Value, whole: &Value) {
     match value {

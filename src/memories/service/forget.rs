@@ -1,7 +1,7 @@
 //! Forgetting: one memory, those that match, those that have expired, all of an agent.
 
 use crate::agents;
-use crate::db::{Db, WriteTx};
+use crate::db::{Db, Intent, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
@@ -10,26 +10,35 @@ use crate::memories::service::numbered;
 use crate::memories::{MemoryFilter, placements, store};
 
 /// Forgets one memory, everywhere.
-pub async fn forget(db: Db, tenant: TenantId, id: MemoryId, reach: Reach, condition: IfMatch) -> Result<()> {
+pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, condition: IfMatch) -> Result<()> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(author) = tx.claim(&intent.once).await? {
+        return reach.check_replay(author);
+    }
     let locked = store::lock_for_delete(&mut tx, tenant, &[id]).await?;
     let memory = store::find(&mut tx, tenant, id, &reach).await?.ok_or_else(|| Error::not_found("memory"))?;
     check_author(&memory, &reach)?;
     condition.check(memory.etag())?;
     let touched = remove(&mut tx, tenant, &locked).await?;
+    tx.record(&memory.agent_uid).await?;
     tx.commit(&touched).await
 }
 
 /// Forgets an agent's own memories that match; returns how many.
-pub async fn forget_matching(db: Db, tenant: TenantId, agent: ExternalId, filter: MemoryFilter) -> Result<u64> {
+pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: MemoryFilter) -> Result<u64> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(forgotten) = tx.claim(&intent.once).await? {
+        return Ok(forgotten);
+    }
     let agent = agents::lock(&mut tx, tenant, &agent).await?.ok_or_else(|| Error::not_found("agent"))?;
     let locked = store::lock_matching(&mut tx, tenant, agent, &filter).await?;
     let touched = remove(&mut tx, tenant, &locked).await?;
-    if !touched.is_empty() {
-        tx.commit(&touched).await?;
-    }
-    Ok(locked.len() as u64)
+    let forgotten = locked.len() as u64;
+    tx.record(&forgotten).await?;
+    tx.commit(&touched).await?;
+    Ok(forgotten)
 }
 
 /// Deletes at most `limit` memories that have expired by the database's clock; returns how many.

@@ -6,19 +6,19 @@ mod remember;
 
 pub use edit::{Edit, edit};
 pub use forget::{erase_author, forget, forget_matching, purge_expired};
-pub use remember::{Outcome, Remembered, remember};
+pub use remember::{Outcome, Remembered, remember, remembered_before};
 
 use crate::app::App;
-use crate::db::WriteTx;
+use crate::db::{Intent, WriteTx};
 use crate::error::{Code, Error, Result};
-use crate::ids::{AgentUid, ExternalId, ScopeId, TenantId};
+use crate::ids::{AgentUid, ExternalId, ScopeId};
 use crate::memories::model::Reach;
 use crate::memories::placements::Numbered;
 
-/// On whose behalf memories are written.
+/// On whose behalf memories are remembered.
 #[derive(Debug, Clone)]
 pub struct Author {
-    pub tenant: TenantId,
+    pub intent: Intent,
     pub agent: ExternalId,
     /// The agent's incarnation as the gate saw it.
     pub uid: Option<AgentUid>,

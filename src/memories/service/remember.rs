@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::agents;
 use crate::app::App;
-use crate::db::{Attempt, WriteTx, retrying};
+use crate::db::{Attempt, TenantConn, WriteTx, retrying};
 use crate::embeddings::Windows;
 use crate::error::{Error, Result};
 use crate::ids::{AgentUid, MemoryId, ScopeId};
@@ -20,7 +21,7 @@ use crate::memories::text::indexed_text;
 use crate::memories::{placements, store};
 
 /// What remembering came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Created,
@@ -37,6 +38,24 @@ pub struct Remembered {
     pub outcome: Outcome,
 }
 
+/// What became of each memory, in the order sent.
+type Receipt = Vec<(Uuid, Outcome)>;
+
+/// What an earlier sending of the same request came to: found before anything is embedded again.
+pub async fn remembered_before(app: &App, author: &Author) -> Result<Option<Vec<Remembered>>> {
+    if !author.intent.once.is_keyed() {
+        return Ok(None);
+    }
+    let (db, author) = (app.db.clone(), author.clone());
+    let look = async move {
+        match db.receipt::<Receipt>(&author.intent).await? {
+            Some(receipt) => replay(&mut db.read(author.intent.tenant).await?, &author, &receipt).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    app.db.run(look).await
+}
+
 /// Remembers in the order given. When this returns, every memory can be recalled, on any instance.
 pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Result<Vec<Remembered>> {
     if new.iter().any(|memory| memory.circles.as_ref().is_some_and(|circles| !circles.is_empty())) {
@@ -51,7 +70,7 @@ pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Res
         let (db, batch) = (db.clone(), batch.clone());
         async move {
             let (author, fields, windows) = &*batch;
-            attempt(db.write(author.tenant).await?, author, fields, windows).await
+            attempt(db.write(author.intent.tenant).await?, author, fields, windows).await
         }
     });
     app.db.run(work).await
@@ -63,29 +82,32 @@ async fn attempt(
     new: &[MemoryFields],
     windows: &[Windows],
 ) -> Result<Attempt<Vec<Remembered>>> {
-    let agent = agents::ensure(&mut tx, author.tenant, &author.agent, author.may_create).await?;
+    let tenant = author.intent.tenant;
+    if let Some(receipt) = tx.claim::<Receipt>(&author.intent.once).await? {
+        return Ok(Attempt::Done(replay(&mut tx, author, &receipt).await?));
+    }
+    let agent = agents::ensure(&mut tx, tenant, &author.agent, author.may_create).await?;
     let keys: Vec<MemoryKey> = new.iter().filter_map(|fields| fields.key.clone()).collect();
-    let locked =
-        if keys.is_empty() { Vec::new() } else { store::lock_keys(&mut tx, author.tenant, agent, &keys).await? };
-    let mut scopes = placements::scopes_of(&mut tx, author.tenant, &locked).await?;
+    let locked = if keys.is_empty() { Vec::new() } else { store::lock_keys(&mut tx, tenant, agent, &keys).await? };
+    let mut scopes = placements::scopes_of(&mut tx, tenant, &locked).await?;
     scopes.push(agent.scope());
     scopes.sort_unstable();
     scopes.dedup();
     tx.lock_scopes(&scopes).await?;
 
     let hashes: Vec<Vec<u8>> = new.iter().map(|fields| content_hash(&fields.content)).collect();
-    let equal = store::search_equal(&mut tx, author.tenant, agent, &keys, &hashes).await?;
+    let equal = store::search_equal(&mut tx, tenant, agent, &keys, &hashes).await?;
     if !all_locked(&equal, &keys, &locked) {
         return Ok(Attempt::Again);
     }
     let steps = decide(&equal, new, &hashes);
     let touched = write(&mut tx, author, agent, &steps, new, windows).await?;
     let remembered = read_back(&mut tx, author, &steps).await?;
-    if !touched.is_empty() {
+    // Where no memory changed, the agent may still be new, or a receipt due.
+    if !touched.is_empty() || tx.is_claimed() || author.uid != Some(agent) {
+        let receipt: Receipt = steps.iter().map(|step| (step.id().uuid(), step.outcome())).collect();
+        tx.record(&receipt).await?;
         tx.commit(&touched).await?;
-    } else if author.uid != Some(agent) {
-        // Nothing changed but for the agent, which this call created.
-        tx.commit(&[]).await?;
     }
     Ok(Attempt::Done(remembered))
 }
@@ -172,7 +194,7 @@ async fn write(
             Step::Keep { .. } => None,
         })
         .collect();
-    let mut touched = placements::scopes_of(tx, author.tenant, &changed).await?;
+    let mut touched = placements::scopes_of(tx, author.intent.tenant, &changed).await?;
     if steps.iter().any(|step| matches!(step, Step::Create { .. })) && !touched.contains(&agent.scope()) {
         touched.push(agent.scope());
     }
@@ -191,7 +213,7 @@ async fn write_one(
     fields: &MemoryFields,
     windows: &Windows,
 ) -> Result<()> {
-    let tenant = author.tenant;
+    let tenant = author.intent.tenant;
     match step {
         Step::Create { id, instead_of } => {
             if let Some(expired) = instead_of {
@@ -218,15 +240,27 @@ async fn write_one(
 }
 
 async fn read_back(tx: &mut WriteTx, author: &Author, steps: &[Step]) -> Result<Vec<Remembered>> {
-    let ids: Vec<MemoryId> = steps.iter().map(Step::id).collect();
-    let memories = store::find_many(tx, author.tenant, &ids, author.reach.circles.as_deref()).await?;
+    let outcomes: Vec<(MemoryId, Outcome)> = steps.iter().map(|step| (step.id(), step.outcome())).collect();
+    // One can only be missing if it expired while it was being written.
+    read(tx, author, &outcomes).await?.ok_or_else(|| Error::not_found("memory"))
+}
+
+/// The memories of an earlier sending as they are now.
+async fn replay(conn: &mut TenantConn, author: &Author, receipt: &Receipt) -> Result<Vec<Remembered>> {
+    let outcomes: Vec<_> = receipt.iter().map(|(id, outcome)| (MemoryId::from_uuid(*id), *outcome)).collect();
+    read(conn, author, &outcomes).await?.ok_or_else(|| Error::gone("memory"))
+}
+
+/// None if one of the memories is not there.
+async fn read(
+    conn: &mut TenantConn,
+    author: &Author,
+    outcomes: &[(MemoryId, Outcome)],
+) -> Result<Option<Vec<Remembered>>> {
+    let ids: Vec<MemoryId> = outcomes.iter().map(|(id, _)| *id).collect();
+    let memories = store::find_many(conn, author.intent.tenant, &ids, author.reach.circles.as_deref()).await?;
     let by_id: HashMap<MemoryId, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
-    steps
-        .iter()
-        .map(|step| {
-            // It can only be missing if it expired while it was being written.
-            let memory = by_id.get(&step.id()).cloned().ok_or_else(|| Error::not_found("memory"))?;
-            Ok(Remembered { memory, outcome: step.outcome() })
-        })
-        .collect()
+    let remembered =
+        outcomes.iter().map(|(id, outcome)| Some(Remembered { memory: by_id.get(id)?.clone(), outcome: *outcome }));
+    Ok(remembered.collect())
 }
