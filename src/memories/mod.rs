@@ -7,6 +7,7 @@ mod patch;
 mod text;
 mod filter;
 mod store;
+mod history;
 mod placements;
 mod service;
 mod routes;

@@ -159,11 +159,11 @@ fn distinct_keys(memories: &[NewMemory]) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// An edit asked for by someone who is not the author.
+/// Something that only the author may do, asked for by an agent that sees the memory.
 pub fn check_author(memory: &Memory, reach: &Reach) -> Result<()> {
     match reach.acting {
         Some(agent) if agent != memory.agent_uid => {
-            Err(Error::refused(Code::NotAuthor, "only the agent that remembers it may change or forget it"))
+            Err(Error::refused(Code::NotAuthor, "only the agent that remembers it may do this"))
         }
         _ => Ok(()),
     }

@@ -246,33 +246,60 @@ pub async fn lock_author(conn: &mut TenantConn, tenant: TenantId, agent: AgentUi
     Ok(ids)
 }
 
+/// Whose memory it is, and which credential wrote it.
+#[derive(Debug, Clone, Copy)]
+pub struct Hand<'a> {
+    pub agent: AgentUid,
+    pub principal: &'a str,
+}
+
 pub async fn insert(
     conn: &mut TenantConn,
     tenant: TenantId,
-    agent: AgentUid,
     id: MemoryId,
+    hand: Hand<'_>,
     fields: &MemoryFields,
 ) -> Result<()> {
     let insert = sqlx::query(
         "INSERT INTO memories
                 (tenant_id, memory_id, content, content_hash, kind, key, tags, importance, metadata, speaker,
-                 source_type, source_id, source_seq, occurred_at, expires_at, agent_uid)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                 source_type, source_id, source_seq, occurred_at, expires_at, agent_uid, written_by, written_version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1)",
     );
-    bind_fields(insert.bind(tenant).bind(id), fields).bind(agent).execute(&mut **conn).await?;
+    let insert = bind_fields(insert.bind(tenant).bind(id), fields).bind(hand.agent).bind(hand.principal);
+    insert.execute(&mut **conn).await?;
     Ok(())
 }
 
-/// Replaces what the memory says; its author, its age and its id stay.
-pub async fn update(conn: &mut TenantConn, tenant: TenantId, id: MemoryId, fields: &MemoryFields) -> Result<()> {
+/// Replaces what the memory says and keeps what it said; its author, its age and its id stay. The row must be locked.
+pub async fn update(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    id: MemoryId,
+    principal: &str,
+    fields: &MemoryFields,
+) -> Result<()> {
+    // Both parts see the row as it was before the statement.
     let update = sqlx::query(
-        "UPDATE memories
+        "WITH kept AS (
+             INSERT INTO memory_history
+                    (tenant_id, memory_id, version, written_at, written_by, content, kind, key, tags, importance,
+                     metadata, speaker, source_type, source_id, source_seq, occurred_at, expires_at)
+             SELECT tenant_id, memory_id, version, updated_at, CASE WHEN written_version = version THEN written_by END,
+                    content, kind, key, tags, importance,
+                    metadata, speaker, source_type, source_id, source_seq, occurred_at, expires_at
+               FROM memories
+              WHERE tenant_id = $1 AND memory_id = $2
+         )
+         UPDATE memories
             SET content = $3, content_hash = $4, kind = $5, key = $6, tags = $7, importance = $8, metadata = $9,
                 speaker = $10, source_type = $11, source_id = $12, source_seq = $13, occurred_at = $14,
-                expires_at = $15, version = version + 1, updated_at = now()
+                expires_at = $15, version = version + 1, updated_at = now(),
+                written_by = $16, written_version = version + 1
           WHERE tenant_id = $1 AND memory_id = $2",
     );
     bind_fields(update.bind(tenant).bind(id), fields)
+        .bind(principal)
         .execute(&mut **conn)
         .await
         .on_constraint("memories_key_key", || {
@@ -303,14 +330,30 @@ fn bind_fields<'q>(
         .bind(fields.expires_at)
 }
 
-/// Deletes the memories, whose placements must be gone; returns how many, and the bytes of their contents.
-pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<(i64, i64)> {
+/// Deletes the memories with their history; their placements must be gone. If someone forgot them, rather than that
+/// they expired, it is kept who. Returns how many, and the bytes of their contents.
+pub async fn delete(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    ids: &[MemoryId],
+    forgotten_by: Option<&str>,
+) -> Result<(i64, i64)> {
     let gone = sqlx::query_as(
-        "WITH gone AS (DELETE FROM memories WHERE tenant_id = $1 AND memory_id = ANY($2) RETURNING octet_length(content) AS bytes)
+        "WITH gone AS (
+             DELETE FROM memories
+              WHERE tenant_id = $1 AND memory_id = ANY($2)
+          RETURNING memory_id, agent_uid, octet_length(content) AS bytes
+         ), kept AS (
+             INSERT INTO forgotten_memories (tenant_id, memory_id, agent_uid, forgotten_by)
+             SELECT $1, memory_id, agent_uid, $3
+               FROM gone
+              WHERE $3::text IS NOT NULL
+         )
          SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone",
     )
     .bind(tenant)
     .bind(ids)
+    .bind(forgotten_by)
     .fetch_one(&mut **conn)
     .await?;
     Ok(gone)

@@ -115,7 +115,7 @@ async fn attempt(mut tx: WriteTx, edit: &Edit, embedded: Option<&Embedded>) -> R
         _ => return Err(Error::changed_meanwhile()),
     };
     tx.bump(&scopes).await?;
-    store::update(&mut tx, tenant, edit.id, &after).await?;
+    store::update(&mut tx, tenant, edit.id, &edit.intent.principal, &after).await?;
     tx.count(0, after.content.len() - before.fields.content.len());
     let numbered = numbered(&tx, &scopes)?;
     placements::update(&mut tx, tenant, edit.id, &numbered, &after, windows).await?;

@@ -20,7 +20,7 @@ pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, conditio
     let memory = store::find(&mut tx, tenant, id, &reach).await?.ok_or_else(|| Error::not_found("memory"))?;
     check_author(&memory, &reach)?;
     condition.check(memory.etag())?;
-    let touched = remove(&mut tx, tenant, &locked).await?;
+    let touched = remove(&mut tx, tenant, &locked, Some(&intent.principal)).await?;
     tx.record(&memory.agent_uid).await?;
     tx.commit(&touched).await
 }
@@ -34,7 +34,7 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
     }
     let agent = agents::lock(&mut tx, tenant, &agent).await?.ok_or_else(|| Error::not_found("agent"))?;
     let locked = store::lock_matching(&mut tx, tenant, agent, &filter).await?;
-    let touched = remove(&mut tx, tenant, &locked).await?;
+    let touched = remove(&mut tx, tenant, &locked, Some(&intent.principal)).await?;
     let forgotten = locked.len() as u64;
     tx.record(&forgotten).await?;
     tx.commit(&touched).await?;
@@ -45,7 +45,7 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
 pub async fn purge_expired(db: Db, tenant: TenantId, limit: i64) -> Result<u64> {
     let mut tx = db.write(tenant).await?;
     let locked = store::lock_expired(&mut tx, tenant, limit).await?;
-    let touched = remove(&mut tx, tenant, &locked).await?;
+    let touched = remove(&mut tx, tenant, &locked, None).await?;
     if !touched.is_empty() {
         tx.commit(&touched).await?;
     }
@@ -54,14 +54,24 @@ pub async fn purge_expired(db: Db, tenant: TenantId, limit: i64) -> Result<u64> 
 
 /// Takes all memories of an agent along with it, within the transaction that deletes the agent.
 /// Returns how many, and the scopes that were touched.
-pub async fn erase_author(tx: &mut WriteTx, tenant: TenantId, agent: AgentUid) -> Result<(u64, Vec<ScopeId>)> {
+pub async fn erase_author(
+    tx: &mut WriteTx,
+    tenant: TenantId,
+    agent: AgentUid,
+    principal: &str,
+) -> Result<(u64, Vec<ScopeId>)> {
     let locked = store::lock_author(tx, tenant, agent).await?;
-    let touched = remove(tx, tenant, &locked).await?;
+    let touched = remove(tx, tenant, &locked, Some(principal)).await?;
     Ok((locked.len() as u64, touched))
 }
 
 /// Removes locked memories from all their scopes and for good; returns the scopes.
-async fn remove(tx: &mut WriteTx, tenant: TenantId, locked: &[MemoryId]) -> Result<Vec<ScopeId>> {
+async fn remove(
+    tx: &mut WriteTx,
+    tenant: TenantId,
+    locked: &[MemoryId],
+    forgotten_by: Option<&str>,
+) -> Result<Vec<ScopeId>> {
     if locked.is_empty() {
         return Ok(Vec::new());
     }
@@ -70,7 +80,7 @@ async fn remove(tx: &mut WriteTx, tenant: TenantId, locked: &[MemoryId]) -> Resu
     tx.bump(&scopes).await?;
     let numbered = numbered(tx, &scopes)?;
     placements::delete(tx, tenant, locked, &numbered).await?;
-    let (gone, bytes) = store::delete(tx, tenant, locked).await?;
+    let (gone, bytes) = store::delete(tx, tenant, locked, forgotten_by).await?;
     tx.count(-gone, -bytes);
     Ok(scopes)
 }

@@ -2,10 +2,12 @@
 
 mod edit;
 mod forget;
+mod history;
 mod remember;
 
 pub use edit::{Edit, edit};
 pub use forget::{erase_author, forget, forget_matching, purge_expired};
+pub use history::{HistoryRequest, history};
 pub use remember::{Outcome, Remembered, remember, remembered_before};
 
 use crate::app::App;

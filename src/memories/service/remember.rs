@@ -16,7 +16,7 @@ use crate::ids::{AgentUid, MemoryId, ScopeId};
 use crate::memories::fields::{MemoryFields, MemoryKey};
 use crate::memories::model::{Memory, NewMemory};
 use crate::memories::service::{Author, numbered};
-use crate::memories::store::{Stored, content_hash};
+use crate::memories::store::{Hand, Stored, content_hash};
 use crate::memories::text::indexed_text;
 use crate::memories::{placements, store};
 
@@ -220,17 +220,18 @@ async fn write_one(
                 let scopes = placements::scopes_of(tx, tenant, &[*expired]).await?;
                 let scopes = numbered(tx, &scopes)?;
                 placements::delete(tx, tenant, &[*expired], &scopes).await?;
-                let (gone, bytes) = store::delete(tx, tenant, &[*expired]).await?;
+                let (gone, bytes) = store::delete(tx, tenant, &[*expired], None).await?;
                 tx.count(-gone, -bytes);
             }
             tx.count(1, fields.content.len());
-            store::insert(tx, tenant, agent, *id, fields).await?;
+            let hand = Hand { agent, principal: &author.intent.principal };
+            store::insert(tx, tenant, *id, hand, fields).await?;
             let scopes = numbered(tx, &[agent.scope()])?;
             placements::insert(tx, tenant, *id, &scopes, fields, windows).await
         }
         Step::Replace { id, same_text, bytes_before } => {
             tx.count(0, fields.content.len() - bytes_before);
-            store::update(tx, tenant, *id, fields).await?;
+            store::update(tx, tenant, *id, &author.intent.principal, fields).await?;
             let scopes = placements::scopes_of(tx, tenant, &[*id]).await?;
             let scopes = numbered(tx, &scopes)?;
             placements::update(tx, tenant, *id, &scopes, fields, (!same_text).then_some(windows)).await

@@ -1,5 +1,7 @@
 //! Routes of memories.
 
+mod history;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Json, Path};
@@ -28,6 +30,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(list_memories)
         .service(forget_matching)
         .service(get_memory)
+        .service(history::get_memory_history)
         .service(patch_memory)
         .service(forget_memory);
 }
