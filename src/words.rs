@@ -118,7 +118,7 @@ impl TryFrom<Value> for Metadata {
 
     fn try_from(value: Value) -> Result<Self, Self::Error> {
         match value {
-            Value::Object(map) => Ok(Self(map)),
+            Value::Object(map) => Ok(Self(map.into_iter().map(|(key, value)| (key, as_sent(value))).collect())),
             _ => Err("metadata is stored as an object"),
         }
     }
@@ -170,10 +170,23 @@ pub fn value_of(json: &Json<'_>) -> Result<Value, Vec<Invalid>> {
 
 /// Postgres writes 1e2 as 100; doing so here makes what is answered equal to what is stored.
 fn canonical(number: f64) -> Result<Number, Invalid> {
-    if number.fract() == 0.0 && number.abs() < 9e15 {
-        return Ok((number as i64).into());
+    // The digits are the ones that Postgres is told, which for large numbers are not all that the double has.
+    if let Ok(whole) = number.to_string().parse::<i64>() {
+        return Ok(whole.into());
     }
     Number::from_f64(number).ok_or_else(number_out_of_range)
+}
+
+/// A whole number beyond the signed 64 bits came as a double and goes as one, or it could not be sent back.
+fn as_sent(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_u64() && !number.is_i64() => {
+            number.as_f64().map_or(Value::Null, Value::from)
+        }
+        Value::Array(items) => items.into_iter().map(as_sent).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, as_sent(value))).collect(),
+        other => other,
+    }
 }
 
 fn metadata_key(key: &str) -> Result<(), Invalid> {

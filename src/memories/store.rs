@@ -97,6 +97,44 @@ pub async fn list(
     Ok(sql.build_query_as().fetch_all(&mut **conn).await?)
 }
 
+/// Whose memories, naming which circles; none: all of the tenant.
+#[derive(Debug, Clone)]
+pub struct Range {
+    pub agent: Option<AgentUid>,
+    pub circles: Option<Vec<ScopeId>>,
+}
+
+/// Memories created before a moment, oldest first. Across agents the ids, which are numbered in the order of time,
+/// stand for the age: they have an index for it.
+pub async fn list_oldest(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    range: &Range,
+    until: OffsetDateTime,
+    after: Option<Position>,
+    limit: i64,
+) -> Result<Vec<Memory>> {
+    let mut given = PgArguments::default();
+    given.add(tenant).map_err(sqlx::Error::Encode)?;
+    given.add(&range.circles).map_err(sqlx::Error::Encode)?;
+    let mut sql = QueryBuilder::<Postgres>::with_arguments(SELECT, given);
+    sql.push(" AND m.created_at < ").push_bind(until);
+    if let Some(agent) = range.agent {
+        sql.push(" AND m.agent_uid = ").push_bind(agent);
+    }
+    if let Some(after) = after {
+        if range.agent.is_some() {
+            sql.push(" AND (m.created_at, m.memory_id) > (").push_bind(after.created_at);
+            sql.push(", ").push_bind(after.id).push(")");
+        } else {
+            sql.push(" AND m.memory_id > ").push_bind(after.id);
+        }
+    }
+    let order = if range.agent.is_some() { "m.created_at, m.memory_id" } else { "m.memory_id" };
+    sql.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(limit);
+    Ok(sql.build_query_as().fetch_all(&mut **conn).await?)
+}
+
 /// A memory as a write sees it, expired or not.
 #[derive(Debug, Clone, FromRow)]
 pub struct Stored {

@@ -103,6 +103,9 @@ async fn sees_its_own_alone(tenant: &Tenant, own: &str) {
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
     assert_eq!(tenant.get("/v1/agents").await.expect(200)["items"].as_array().map(Vec::len), Some(1));
     assert_eq!(tenant.get("/v1/agents/ada/stats").await.expect(200)["memories"], 1);
+    assert_eq!(tenant.get("/v1/tenant/export").await.text.lines().count(), 1);
+    let id = list["items"][0]["id"].as_str().expect("id");
+    assert_eq!(tenant.get(&format!("/v1/memories/{id}/history")).await.expect(200)["items"][0]["content"], own);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,13 +165,19 @@ async fn a_session_of_one_tenant_reads_and_writes_nothing_of_another() {
 
 async fn try_everything(caller: &Client, memory: &str) {
     let path = format!("/v1/memories/{memory}");
-    for (method, path) in [("GET", "/v1/agents/ada"), ("GET", &path), ("DELETE", &path), ("DELETE", "/v1/agents/ada")] {
+    let history = format!("{path}/history");
+    for (method, path) in
+        [("GET", "/v1/agents/ada"), ("GET", &path), ("GET", &history), ("DELETE", &path), ("DELETE", "/v1/agents/ada")]
+    {
         let answer = caller.send(caller.request(method.parse().expect("a method"), path)).await;
         answer.assert_problem(404, "not_found");
     }
     assert_eq!(caller.get("/v1/agents").await.expect(200)["items"], json!([]));
     assert_eq!(caller.get("/v1/agents/ada/memories").await.expect(200)["items"], json!([]));
     assert_eq!(caller.get("/v1/agents/ada/stats").await.expect(200)["memories"], 0);
+    for export in ["/v1/agents/ada/export", "/v1/tenant/export"] {
+        assert_eq!(caller.get(export).await.text, "");
+    }
     for mode in ["hybrid", "semantic", "lexical"] {
         assert!(caller.recalled("ada", json!({"query": "kettle", "mode": mode})).await.is_empty());
     }

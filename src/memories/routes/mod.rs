@@ -1,5 +1,6 @@
 //! Routes of memories.
 
+mod export;
 mod history;
 
 use actix_web::http::StatusCode;
@@ -33,6 +34,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(history::get_memory_history)
         .service(patch_memory)
         .service(forget_memory);
+    export::routes(cfg);
 }
 
 /// Remember

@@ -1,11 +1,13 @@
 //! Use cases of memories, in the order in which things happen: embed, lock, decide, bump, write, commit.
 
 mod edit;
+mod export;
 mod forget;
 mod history;
 mod remember;
 
 pub use edit::{Edit, edit};
+pub use export::Export;
 pub use forget::{erase_author, forget, forget_matching, purge_expired};
 pub use history::{HistoryRequest, history};
 pub use remember::{Outcome, Remembered, remember, remembered_before};

@@ -21,7 +21,15 @@ pub fn check(method: &str, path: &str, status: u16, body: &str) {
     }
     let Some(content) = response["content"].as_object() else { return };
     let Some((media, content)) = content.iter().next() else { return };
-    if media.contains("json") {
+    if media == "application/x-ndjson" {
+        for line in body.lines() {
+            let line: Value =
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("{method} {path}: not JSON: {line}"));
+            if let Err(error) = matches(&content["schema"], &line) {
+                panic!("{method} {path} {status}: {error}");
+            }
+        }
+    } else if media.contains("json") {
         let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{method} {path}: not JSON: {body}"));
         if let Err(error) = matches(&content["schema"], &body) {
             panic!("{method} {path} {status}: {error}");
