@@ -42,7 +42,7 @@ async fn list_agents(caller: Reader, app: Data<App>, request: HttpRequest) -> Re
 
 /// Create or replace an agent
 #[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = AgentProfile,
-    responses((status = OK, body = Agent), (status = CREATED, body = Agent), Problems))]
+    responses((status = OK, body = Agent, headers(("ETag" = String))), (status = CREATED, body = Agent, headers(("ETag" = String))), Problems))]
 #[put("/agents/{agent_id}")]
 async fn put_agent(
     caller: Writer,
@@ -56,7 +56,7 @@ async fn put_agent(
 }
 
 /// Get an agent
-#[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), responses((status = OK, body = Agent), Problems))]
+#[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), responses((status = OK, body = Agent, headers(("ETag" = String))), Problems))]
 #[get("/agents/{agent_id}")]
 async fn get_agent(caller: Reader, app: Data<App>) -> Result<HttpResponse> {
     let (db, tenant, id) = (app.db.clone(), caller.tenant, caller.agent()?.id.clone());
@@ -69,7 +69,7 @@ async fn get_agent(caller: Reader, app: Data<App>) -> Result<HttpResponse> {
 ///
 /// A JSON merge patch: absent fields stay, null clears.
 #[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header), Idempotency),
-    request_body = AgentPatch, responses((status = OK, body = Agent), Problems))]
+    request_body = AgentPatch, responses((status = OK, body = Agent, headers(("ETag" = String))), Problems))]
 #[patch("/agents/{agent_id}")]
 async fn patch_agent(
     caller: Writer,

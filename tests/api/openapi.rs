@@ -94,6 +94,57 @@ fn every_write_can_be_sent_twice() {
     assert!(seen >= 8, "{seen} writes");
 }
 
+/// That the header is there is seen to with every answer, by the harness.
+#[test]
+fn every_single_resource_has_an_etag() {
+    let specification = serde_json::to_value(server::openapi()).expect("JSON");
+    let mut seen = 0;
+    for operation in operations().iter().filter(|operation| operation.path.ends_with('}')) {
+        let described = &specification["paths"][&operation.path][operation.method.as_str().to_lowercase()];
+        if operation.method == Method::DELETE {
+            continue;
+        }
+        for (status, response) in described["responses"].as_object().expect("responses") {
+            if status.starts_with('2') && response["content"].is_object() {
+                let tagged = response["headers"]["ETag"].is_object();
+                assert!(tagged, "{} {} {status} documents no ETag", operation.method, operation.path);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 6, "{seen} answers");
+}
+
+/// What can be patched, by schema, and what null makes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn null_sets_every_field_of_a_patch_back() {
+    let specification = serde_json::to_value(server::openapi()).expect("JSON");
+    let names = |schema: &str| -> Vec<String> {
+        let properties = &specification["components"]["schemas"][schema]["properties"];
+        properties.as_object().expect("properties").keys().cloned().collect()
+    };
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let plain = tenant.remember("ada", "plain").await;
+    let full = json!({"content": "full", "kind": "event", "key": "k", "tags": ["a"], "importance": 0.9, "metadata": {"a": 1},
+        "speaker": "Mel", "source": {"type": "note", "id": "n", "seq": 1}, "occurred_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2999-01-01T00:00:00Z"});
+    let memory = tenant.remember_as("ada", full).await;
+    let path = format!("/v1/memories/{}", memory["id"].as_str().expect("id"));
+    for name in names("MemoryPatch").iter().filter(|name| *name != "content") {
+        assert_ne!(memory[name], plain[name], "{name} is not set in this test");
+        let patched = tenant.patch(&path, json!({name: null})).await.expect(200);
+        assert_eq!(patched[name], plain[name], "{name}");
+    }
+    let plain = tenant.put("/v1/agents/plain", json!({})).await.expect(201);
+    let agent = tenant.put("/v1/agents/full", json!({"name": "Full", "metadata": {"a": 1}})).await.expect(201);
+    for name in names("AgentPatch") {
+        assert_ne!(agent[&name], plain[&name], "{name} is not set in this test");
+        let patched = tenant.patch("/v1/agents/full", json!({&name: null})).await.expect(200);
+        assert_eq!(patched[&name], plain[&name], "{name}");
+    }
+}
+
 /// Every `$ref` leads somewhere.
 fn check_references(value: &Value, whole: &Value) {
     match value {

@@ -43,7 +43,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// fields are replaced. Without a key, equal content of the same agent is not stored twice: the answer is the memory
 /// that is there, with `Cairn-Duplicate: true`.
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = NewMemory,
-    responses((status = CREATED, body = Memory), (status = OK, body = Memory), Problems))]
+    responses((status = CREATED, body = Memory, headers(("ETag" = String))), (status = OK, body = Memory, headers(("ETag" = String))), Problems))]
 #[post("/agents/{agent_id}/remember")]
 async fn remember(caller: Writer, app: Data<App>, once: Idempotency, body: Body<NewMemory>) -> Result<HttpResponse> {
     let author = author(&caller, once)?;
@@ -171,7 +171,7 @@ async fn forget_matching(
 }
 
 /// Get a memory
-#[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])), params(("id" = MemoryId, Path)), responses((status = OK, body = Memory), Problems))]
+#[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])), params(("id" = MemoryId, Path)), responses((status = OK, body = Memory, headers(("ETag" = String))), Problems))]
 #[get("/memories/{id}")]
 async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<HttpResponse> {
     let (db, tenant, id, reach) = (app.db.clone(), caller.tenant, memory_id(&id)?, reach(&caller));
@@ -184,7 +184,7 @@ async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<
 ///
 /// A JSON merge patch: absent fields stay, null sets back to the default. New text is embedded anew.
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header), Idempotency),
-    request_body = MemoryPatch, responses((status = OK, body = Memory), Problems))]
+    request_body = MemoryPatch, responses((status = OK, body = Memory, headers(("ETag" = String))), Problems))]
 #[patch("/memories/{id}")]
 async fn patch_memory(
     caller: Writer,

@@ -54,7 +54,7 @@ impl Client {
         let response = self.http.execute(request).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("a whole answer");
-        spec::check(method.as_str(), &path, status, &text);
+        spec::check(method.as_str(), &path, status, &headers, &text);
         Answer { status, headers, text }
     }
 

@@ -1,8 +1,9 @@
-//! Holds every answer of every test against the specification: its status, its shape, no member besides.
+//! Holds every answer of every test against the specification: its status, its headers, its shape, no member besides.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
 
 static SPECIFICATION: LazyLock<Value> =
@@ -11,13 +12,16 @@ static SPECIFICATION: LazyLock<Value> =
 /// What any request may meet before it reaches its route, or when something breaks.
 const ANYWHERE: [u16; 6] = [405, 408, 414, 431, 500, 504];
 
-pub fn check(method: &str, path: &str, status: u16, body: &str) {
+pub fn check(method: &str, path: &str, status: u16, headers: &HeaderMap, body: &str) {
     let path = path.split('?').next().unwrap_or_default();
     let Some(operation) = operation(method, path) else { return };
     let response = &operation["responses"][status.to_string()];
     if response.is_null() {
         assert!(ANYWHERE.contains(&status), "{method} {path} answers {status}, which is not in the specification");
         return;
+    }
+    for name in response["headers"].as_object().into_iter().flat_map(Map::keys) {
+        assert!(headers.contains_key(name.to_lowercase()), "{method} {path} {status}: no {name}");
     }
     let Some(content) = response["content"].as_object() else { return };
     let Some((media, content)) = content.iter().next() else { return };
