@@ -11,16 +11,19 @@ use crate::ids::TenantId;
 
 /// Every table with rows of tenants, in an order that foreign keys allow. The stamps go first: a scope without a
 /// stamp is cached by nobody. The tenant itself goes last, so that an erasure cut short is found again.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 15] = [
     "scope_epochs",
     "scope_removals",
     "placement_terms",
     "placements",
+    "memory_history",
     "memories",
+    "forgotten_memories",
     "circle_members",
     "circles",
     "api_keys",
     "agents",
+    "idempotency_keys",
     "tenant_totals",
     "tenant_secrets",
     "tenants",

@@ -158,6 +158,9 @@ fn refusal(principal: &Principal, operation: &Operation, target: &Target) -> Opt
     if operation.path == "/v1/auth/token" && !principal.is_key {
         return Some((403, "insufficient_scope"));
     }
+    if operation.path == "/v1/tenant/export" && acts_as.is_some() {
+        return Some((403, "insufficient_scope"));
+    }
     if acts_as.is_some() && target.author.is_some() && target.author != acts_as {
         return Some((404, "not_found"));
     }
