@@ -50,7 +50,7 @@ pub async fn edit(app: Arc<App>, edit: Edit) -> Result<Memory> {
     let embedded = if text == indexed_text(&before.fields) {
         None
     } else {
-        let windows = app.embedder.embed_texts(edit.tenant, vec![text.clone()]).await?.pop().unwrap_or_default();
+        let windows = app.embedder.embed_texts(edit.intent.tenant, vec![text.clone()]).await?.pop().unwrap_or_default();
         Some(Embedded { text, windows })
     };
     let embedded = Arc::new(embedded);

@@ -63,7 +63,7 @@ pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Res
     }
     let fields: Vec<MemoryFields> = new.into_iter().map(|memory| memory.fields).collect();
     let texts = fields.iter().map(indexed_text).collect();
-    let windows = app.embedder.embed_texts(author.tenant, texts).await?;
+    let windows = app.embedder.embed_texts(author.intent.tenant, texts).await?;
     let batch = Arc::new((author, fields, windows));
     let db = app.db.clone();
     let work = retrying(move || {
