@@ -13,7 +13,7 @@ use crate::ids::{AgentUid, ExternalId, KeyId, SigningKeyId, TenantId};
 
 pub enum Credential {
     Key(PlainKey),
-    Ours(OwnToken),
+    Ours(Box<OwnToken>),
     Theirs(Box<External>),
 }
 
@@ -44,7 +44,7 @@ impl Credential {
         }
         let token = Token::parse(text)?;
         if token.claims.issuer == ISSUER {
-            return OwnToken::of(token).map(Self::Ours);
+            return OwnToken::of(token).map(|own| Self::Ours(Box::new(own)));
         }
         issuers.verify(token, &settings.audience).map(|external| Self::Theirs(Box::new(external)))
     }

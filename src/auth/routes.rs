@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::auth::model::{AccessToken, IssuedKey, Rotation, TokenRequest};
 use crate::auth::service::{self, Giver};
 use crate::auth::{Holder, Key, KeyManager, NewKey, store};
+use crate::db::Idempotency;
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{Body, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::KeyId;
@@ -20,13 +21,13 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// Issue a key
 ///
 /// Its scopes are at most the caller's. Who acts as an agent issues for that agent alone. The key is shown this once.
-#[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])), request_body = NewKey,
+#[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])), params(Idempotency), request_body = NewKey,
     responses((status = CREATED, body = IssuedKey), Problems))]
 #[post("/keys")]
-async fn create_key(caller: KeyManager, app: Data<App>, body: Body<NewKey>) -> Result<HttpResponse> {
+async fn create_key(caller: KeyManager, app: Data<App>, once: Idempotency, body: Body<NewKey>) -> Result<HttpResponse> {
     body.0.check_expiry(caller.checked_at)?;
     let environment = app.config.auth.key_environment.clone();
-    let issue = service::issue_key(app.db.clone(), Giver::of(&caller), environment, body.0);
+    let issue = service::issue_key(app.db.clone(), Giver::of(&caller, once), environment, body.0);
     Ok(secret(HttpResponse::Created().json(app.db.run(issue).await?)))
 }
 
@@ -42,7 +43,8 @@ async fn list_keys(caller: KeyManager, app: Data<App>, request: HttpRequest) -> 
     let binding = cursor_binding(&caller.tenant.to_string(), &caller.principal, request.path(), request.query_string());
     let page = PageRequest::read(&mut params, &app.cursor_key, binding, caller.checked_at)?;
     params.finish()?;
-    let (db, tenant, confined_to) = (app.db.clone(), caller.tenant, Giver::of(&caller).confined_to());
+    let (db, tenant, confined_to) =
+        (app.db.clone(), caller.tenant, Giver::of(&caller, Idempotency::default()).confined_to());
     let (after, limit) = (page.after.as_deref().and_then(KeyId::parse), page.limit.probe());
     let keys =
         app.db.run(async move { store::list(&mut db.read(tenant).await?, tenant, confined_to, after, limit).await });
@@ -52,12 +54,13 @@ async fn list_keys(caller: KeyManager, app: Data<App>, request: HttpRequest) -> 
 /// Revoke a key
 ///
 /// It and its tokens are refused from the very next call on, everywhere.
-#[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])), params(("key_id" = KeyId, Path)),
+#[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])), params(("key_id" = KeyId, Path), Idempotency),
     responses((status = NO_CONTENT), Problems))]
 #[delete("/keys/{key_id}")]
-async fn revoke_key(caller: KeyManager, app: Data<App>, id: Path<String>) -> Result<HttpResponse> {
-    let confined_to = Giver::of(&caller).confined_to();
-    let revoke = service::revoke_key(app.db.clone(), caller.tenant, key_id(&id)?, confined_to);
+async fn revoke_key(caller: KeyManager, app: Data<App>, id: Path<String>, once: Idempotency) -> Result<HttpResponse> {
+    let giver = Giver::of(&caller, once);
+    let confined_to = giver.confined_to();
+    let revoke = service::revoke_key(app.db.clone(), giver.intent, key_id(&id)?, confined_to);
     app.db.run(revoke).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -66,18 +69,19 @@ async fn revoke_key(caller: KeyManager, app: Data<App>, id: Path<String>) -> Res
 ///
 /// Issues a successor with the same name, scopes, agent and length of life; the key itself ends after the overlap. The caller
 /// needs all of its scopes.
-#[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])), params(("key_id" = KeyId, Path)),
+#[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])), params(("key_id" = KeyId, Path), Idempotency),
     request_body = Rotation, responses((status = OK, body = IssuedKey), Problems))]
 #[post("/keys/{key_id}/rotate")]
 async fn rotate_key(
     caller: KeyManager,
     app: Data<App>,
     id: Path<String>,
+    once: Idempotency,
     body: Body<Rotation>,
 ) -> Result<HttpResponse> {
     let environment = app.config.auth.key_environment.clone();
     let rotate =
-        service::rotate_key(app.db.clone(), Giver::of(&caller), environment, key_id(&id)?, body.0.overlap_secs);
+        service::rotate_key(app.db.clone(), Giver::of(&caller, once), environment, key_id(&id)?, body.0.overlap_secs);
     Ok(secret(HttpResponse::Ok().json(app.db.run(rotate).await?)))
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::auth::model::{AccessToken, IssuedKey, TokenRequest};
 use crate::auth::{Caller, ISSUER, Issued, Key, NewKey, Permission, Permissions, PlainKey, TOKEN_TYPE, signing, store};
-use crate::db::{Db, WriteTx};
+use crate::db::{Db, Idempotency, Intent, WriteTx};
 use crate::error::{Code, Error, Result};
 use crate::ids::{AgentUid, ExternalId, KeyId, SigningKeyId, TenantId};
 use crate::secrets::SecretKey;
@@ -39,16 +39,16 @@ async fn store_key(tx: &mut WriteTx, tenant: TenantId, key: &PlainKey, new: &New
 
 /// What a caller may give to a new key or token.
 pub struct Giver {
-    pub tenant: TenantId,
+    pub intent: Intent,
     permissions: Permissions,
     /// Who acts as an agent gives to that agent alone; this is its name, and its incarnation if it has one.
     acting: Option<(ExternalId, Option<AgentUid>)>,
 }
 
 impl Giver {
-    pub fn of(caller: &Caller) -> Self {
+    pub fn of(caller: &Caller, once: Idempotency) -> Self {
         let acting = caller.acting().map(|agent| (agent.id.clone(), agent.uid));
-        Self { tenant: caller.tenant, permissions: caller.permissions, acting }
+        Self { intent: caller.intent(once), permissions: caller.permissions, acting }
     }
 
     /// The incarnation that a caller who acts as an agent is confined to. One that is not there has no keys.
@@ -88,15 +88,36 @@ impl Giver {
 pub async fn issue_key(db: Db, giver: Giver, environment: String, new: NewKey) -> Result<IssuedKey> {
     giver.check_scopes(new.scopes)?;
     giver.check_agent(new.agent_id.as_ref())?;
-    let issued = create_key(&db, giver.tenant, &environment, &new).await?;
-    let about = store::find(&mut db.read(giver.tenant).await?, giver.tenant, issued.key.id).await?;
-    Ok(IssuedKey { about: about.ok_or_else(|| Error::not_found("key"))?, key: Some(issued.key.reveal()) })
+    let tenant = giver.intent.tenant;
+    let mut tx = db.write(tenant).await?;
+    if let Some(id) = tx.claim(&giver.intent.once).await? {
+        return issued_before(&mut tx, tenant, id).await;
+    }
+    let key = insert_key(&mut tx, tenant, &environment, &new).await?;
+    finish_issue(tx, tenant, key).await
+}
+
+/// Commits a key just inserted, and shows it this once.
+async fn finish_issue(mut tx: WriteTx, tenant: TenantId, key: PlainKey) -> Result<IssuedKey> {
+    let about = store::find(&mut tx, tenant, key.id).await?.ok_or_else(|| Error::not_found("key"))?;
+    tx.record(&key.id.uuid()).await?;
+    tx.commit(&[]).await?;
+    Ok(IssuedKey { about, key: Some(key.reveal()) })
+}
+
+/// The key that an earlier sending of the same write issued; it is not shown again.
+async fn issued_before(tx: &mut WriteTx, tenant: TenantId, id: Uuid) -> Result<IssuedKey> {
+    let about = store::find(tx, tenant, KeyId::from_uuid(id)).await?.ok_or_else(|| Error::gone("key"))?;
+    Ok(IssuedKey { about, key: None })
 }
 
 /// Issues a successor with the same rights, and gives the key itself an end.
 pub async fn rotate_key(db: Db, giver: Giver, environment: String, id: KeyId, overlap_secs: i64) -> Result<IssuedKey> {
-    let tenant = giver.tenant;
+    let tenant = giver.intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(successor) = tx.claim(&giver.intent.once).await? {
+        return issued_before(&mut tx, tenant, successor).await;
+    }
     // The agent is locked before the key, as everywhere; what a key is bound to never changes.
     let key = store::find(&mut tx, tenant, id).await?.ok_or_else(|| Error::not_found("key"))?;
     let agent = bound_agent(&mut tx, tenant, &key).await?;
@@ -114,9 +135,7 @@ pub async fn rotate_key(db: Db, giver: Giver, environment: String, id: KeyId, ov
     let successor = PlainKey::generate(&environment);
     store::insert_successor(&mut tx, tenant, &successor, id).await?;
     store::update_replaced(&mut tx, tenant, id, successor.id, overlap_secs).await?;
-    let about = store::find(&mut tx, tenant, successor.id).await?.ok_or_else(|| Error::not_found("key"))?;
-    tx.commit(&[]).await?;
-    Ok(IssuedKey { about, key: Some(successor.reveal()) })
+    finish_issue(tx, tenant, successor).await
 }
 
 async fn bound_agent(tx: &mut WriteTx, tenant: TenantId, key: &Key) -> Result<Option<AgentUid>> {
@@ -136,11 +155,16 @@ pub async fn list_keys(db: &Db, tenant: TenantId) -> Result<Vec<Key>> {
 }
 
 /// Takes effect on the very next call, anywhere: every call asks the gate. `confined_to`: only a key of this agent.
-pub async fn revoke_key(db: Db, tenant: TenantId, key: KeyId, confined_to: Option<AgentUid>) -> Result<()> {
+pub async fn revoke_key(db: Db, intent: Intent, key: KeyId, confined_to: Option<AgentUid>) -> Result<()> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(()) = tx.claim(&intent.once).await? {
+        return Ok(());
+    }
     if !store::update_revoked(&mut tx, tenant, key, confined_to).await? {
         return Err(Error::not_found("key"));
     }
+    tx.record(&()).await?;
     tx.commit(&[]).await
 }
 
@@ -175,7 +199,7 @@ pub async fn issue_token(app: &App, caller: &Caller, wanted: TokenRequest) -> Re
     let Some(key) = caller.by_key else {
         return Err(Error::refused(Code::InsufficientScope, "only an API key can be exchanged for a token"));
     };
-    let giver = Giver::of(caller);
+    let giver = Giver::of(caller, Idempotency::default());
     let scopes = wanted.scopes.unwrap_or(caller.permissions);
     if let Some(missing) = caller.permissions.lacks(scopes) {
         return Err(Error::refused(Code::InsufficientScope, format!("this key lacks the scope {}", missing.name())));

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use crate::auth::{self, NewKey, Permission, Permissions};
 use crate::cli::Database;
 use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Db, Intent};
 use crate::error::{Code, Error};
 use crate::ids::{ExternalId, KeyId, TenantId};
 use crate::secrets::SecretKey;
@@ -77,7 +77,7 @@ async fn act(verb: Verb, db: &Db, seal: &SecretKey, config: &Config) -> anyhow::
         Verb::Revoke { key_id } => {
             let id = KeyId::parse(&key_id).with_context(|| format!("{key_id:?} is no key id; it looks like a UUID"))?;
             let tenant = auth::key_tenant(db, id).await.with_context(|| format!("revoking {key_id}"))?;
-            auth::revoke_key(db.clone(), tenant, id, None).await?;
+            auth::revoke_key(db.clone(), Intent::of_operator(tenant), id, None).await?;
             eprintln!("key {id} is revoked");
             Ok(())
         }

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use crate::cli::Database;
 use crate::cli::progress::Progress;
 use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Db, Intent};
 use crate::embeddings::Embedder;
 use crate::erase;
 use crate::error::Error;
@@ -75,7 +75,14 @@ async fn list(database: &Database, config: &Config) -> anyhow::Result<()> {
 async fn set_status(database: &Database, config: &Config, name: &str, status: Status) -> anyhow::Result<()> {
     let db = database.open(config).await?;
     let tenant = named(&db, name).await?;
-    tenants::patch(db, tenant.id, TenantPatch::status(status), IfMatch::default()).await?;
+    tenants::patch(
+        db,
+        Intent::of_operator(TenantId::OPERATOR),
+        tenant.id,
+        TenantPatch::status(status),
+        IfMatch::default(),
+    )
+    .await?;
     eprintln!("tenant {name:?} is {}", format!("{status:?}").to_lowercase());
     Ok(())
 }
@@ -86,7 +93,7 @@ async fn delete(database: &Database, config: &Config, name: &str, yes: bool) -> 
     if !yes && !confirmed(name)? {
         bail!("nothing was erased");
     }
-    erase::begin(db.clone(), tenant.id, "the command line".into(), IfMatch::default()).await?;
+    erase::begin(db.clone(), Intent::of_operator(TenantId::OPERATOR), tenant.id, IfMatch::default()).await?;
     let (progress, mut gone) = (Progress::new(erase::count_rows(&db, tenant.id).await?), 0);
     let work = erase::finish(&db, tenant.id, |table, rows| {
         gone += rows as u64;

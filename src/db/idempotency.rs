@@ -39,6 +39,13 @@ pub struct Intent {
     pub once: Idempotency,
 }
 
+impl Intent {
+    /// What an operator means to write at the command line.
+    pub fn of_operator(tenant: TenantId) -> Self {
+        Self { tenant, principal: "the command line".into(), once: Idempotency::default() }
+    }
+}
+
 impl Idempotency {
     pub fn keyed(request: Fingerprint) -> Self {
         Self(Some(Arc::new(Keyed { request, body: OnceLock::new(), replayed: AtomicBool::new(false) })))

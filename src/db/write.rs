@@ -75,16 +75,6 @@ impl Db {
         Ok(WriteTx::over(conn, tenant, Border::Unchecked))
     }
 
-    /// A write that no other write to the tenant overlaps.
-    pub async fn write_alone(&self, tenant: TenantId) -> Result<WriteTx> {
-        let mut conn = tenant::begin(&self.write, tenant, "BEGIN", "").await?;
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-            .bind(tenant.to_string())
-            .execute(&mut *conn)
-            .await?;
-        Ok(WriteTx::over(conn, tenant, Border::Owned))
-    }
-
     /// A write to a tenant that takes no others any more: its erasure, batch by batch.
     pub async fn write_to_erase(&self, tenant: TenantId) -> Result<WriteTx> {
         Ok(WriteTx::over(tenant::begin(&self.write, tenant, "BEGIN", "").await?, tenant, Border::Owned))
@@ -94,6 +84,30 @@ impl Db {
 impl WriteTx {
     fn over(conn: TenantConn, tenant: TenantId, border: Border) -> Self {
         Self { conn, tenant, bumped: BTreeMap::new(), claimed: None, border, growth: Growth::default() }
+    }
+
+    /// Goes on in another tenant, which nobody else writes to until the commit. For the operator, whose writes are claimed
+    /// and recorded in a tenant of its own.
+    pub async fn enter_alone(&mut self, tenant: TenantId) -> Result<()> {
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(tenant.to_string())
+            .execute(&mut *self.conn)
+            .await?;
+        self.bind(tenant).await
+    }
+
+    /// Goes back to where the operator's writes are recorded.
+    pub async fn leave(&mut self) -> Result<()> {
+        self.bind(TenantId::OPERATOR).await
+    }
+
+    async fn bind(&mut self, tenant: TenantId) -> Result<()> {
+        sqlx::query("SELECT set_config('cairn.tenant', $1, true)")
+            .bind(tenant.to_string())
+            .execute(&mut *self.conn)
+            .await?;
+        self.tenant = tenant;
+        Ok(())
     }
 
     /// Locks the stamps of these scopes in the order of their ids, which keeps writers from deadlock.

@@ -13,7 +13,7 @@ use crate::db::Idempotency;
 use crate::erase::service::{self, AgentReceipt};
 use crate::erase::{Eraser, TenantReceipt, store, tenant};
 use crate::error::{Code, Error, Invalid, Result};
-use crate::http::{Body, IfMatch, Problems};
+use crate::http::{Body, ETag, IfMatch, Problems};
 use crate::ids::{ExternalId, TenantId};
 use crate::tenants::{self, Tenant, TenantPatch};
 
@@ -50,7 +50,7 @@ struct TenantState {
 ///
 /// After its erasure the receipt remains.
 #[utoipa::path(tag = "platform", security(("credential" = ["platform"])), params(("tenant_id" = TenantId, Path)),
-    responses((status = OK, body = TenantState), Problems))]
+    responses((status = OK, body = TenantState, headers(("ETag" = String))), Problems))]
 #[get("/platform/tenants/{tenant_id}")]
 async fn get_tenant(_: Operator, app: Data<App>, id: Path<String>) -> Result<HttpResponse> {
     let (db, id) = (app.db.clone(), tenant_id(&id)?);
@@ -60,7 +60,11 @@ async fn get_tenant(_: Operator, app: Data<App>, id: Path<String>) -> Result<Htt
     });
     match state.await? {
         TenantState { tenant: None, erasure: None } => Err(Error::not_found("tenant")),
-        state => Ok(with_etag(state.tenant.as_ref().map(Tenant::etag)).json(state)),
+        state => {
+            // A receipt is of the same tenant, which no condition fits any more.
+            let etag = state.tenant.as_ref().map_or(ETag { incarnation: id.uuid(), version: 0 }, Tenant::etag);
+            Ok(HttpResponse::Ok().insert_header((ETAG, etag.to_string())).json(state))
+        }
     }
 }
 
@@ -68,18 +72,21 @@ async fn get_tenant(_: Operator, app: Data<App>, id: Path<String>) -> Result<Htt
 ///
 /// Suspends and resumes it, effective on the very next call, and sets its quotas. A JSON merge patch: null lifts a quota.
 #[utoipa::path(tag = "platform", security(("credential" = ["platform"])),
-    params(("tenant_id" = TenantId, Path), ("If-Match" = Option<String>, Header)),
-    request_body = TenantPatch, responses((status = OK, body = TenantState), Problems))]
+    params(("tenant_id" = TenantId, Path), ("If-Match" = Option<String>, Header), Idempotency),
+    request_body = TenantPatch, responses((status = OK, body = TenantState, headers(("ETag" = String))), Problems))]
 #[patch("/platform/tenants/{tenant_id}")]
 async fn patch_tenant(
-    _: Operator,
+    caller: Operator,
     app: Data<App>,
     id: Path<String>,
     condition: IfMatch,
+    once: Idempotency,
     body: Body<TenantPatch>,
 ) -> Result<HttpResponse> {
-    let tenant = app.db.run(tenants::patch(app.db.clone(), tenant_id(&id)?, body.0, condition)).await?;
-    Ok(with_etag(Some(tenant.etag())).json(TenantState { tenant: Some(tenant), erasure: None }))
+    let patch = tenants::patch(app.db.clone(), caller.intent(once), tenant_id(&id)?, body.0, condition);
+    let tenant = app.db.run(patch).await?;
+    let etag = tenant.etag().to_string();
+    Ok(HttpResponse::Ok().insert_header((ETAG, etag)).json(TenantState { tenant: Some(tenant), erasure: None }))
 }
 
 /// Erase a tenant
@@ -87,7 +94,7 @@ async fn patch_tenant(
 /// Refuses it from the very next call on, everywhere, and deletes all it has, for good. Ask for the tenant to see how far
 /// that is; the receipt counts the rows of each table.
 #[utoipa::path(tag = "platform", security(("credential" = ["platform"])),
-    params(("tenant_id" = TenantId, Path), ("If-Match" = Option<String>, Header)),
+    params(("tenant_id" = TenantId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     responses((status = ACCEPTED, body = TenantReceipt), Problems))]
 #[delete("/platform/tenants/{tenant_id}")]
 async fn delete_tenant(
@@ -96,19 +103,12 @@ async fn delete_tenant(
     eraser: Data<Eraser>,
     id: Path<String>,
     condition: IfMatch,
+    once: Idempotency,
 ) -> Result<HttpResponse> {
-    let begin = tenant::begin(app.db.clone(), tenant_id(&id)?, caller.principal.clone(), condition);
+    let begin = tenant::begin(app.db.clone(), caller.intent(once), tenant_id(&id)?, condition);
     let receipt = app.db.run(begin).await?;
     eraser.wake();
     Ok(HttpResponse::Accepted().json(receipt))
-}
-
-fn with_etag(etag: Option<crate::http::ETag>) -> actix_web::HttpResponseBuilder {
-    let mut answer = HttpResponse::Ok();
-    if let Some(etag) = etag {
-        answer.insert_header((ETAG, etag.to_string()));
-    }
-    answer
 }
 
 /// The operator's own tenant is nobody's to see.

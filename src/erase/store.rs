@@ -24,6 +24,12 @@ pub async fn find(pool: &PgPool, tenant: TenantId) -> Result<Option<TenantReceip
     Ok(sqlx::query_as(AssertSqlSafe(sql)).bind(tenant).fetch_optional(pool).await?)
 }
 
+/// Whether the erasure of this tenant was ever begun.
+pub async fn exists(conn: &mut TenantConn, tenant: TenantId) -> Result<bool> {
+    let exists = sqlx::query_scalar("SELECT EXISTS (SELECT FROM tenant_erasures WHERE erased_tenant = $1)");
+    Ok(exists.bind(tenant).fetch_one(&mut **conn).await?)
+}
+
 /// Tenants whose erasure was begun and not finished.
 pub async fn list_unfinished(pool: &PgPool) -> Result<Vec<TenantId>> {
     let unfinished = sqlx::query_scalar("SELECT erased_tenant FROM tenant_erasures WHERE finished_at IS NULL");

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::db::Db;
+use crate::db::{Db, Intent};
 use crate::erase::model::TABLES;
 use crate::erase::{TenantReceipt, store};
 use crate::error::{Error, Result};
@@ -17,15 +17,22 @@ const ROWS_A_BATCH: i64 = 500;
 const EVERY: Duration = Duration::from_secs(30);
 
 /// Marks the tenant as erasing. No write of the tenant is under way then, and none begins any more.
-pub async fn begin(db: Db, tenant: TenantId, requested_by: String, condition: IfMatch) -> Result<TenantReceipt> {
-    let mut tx = db.write_alone(tenant).await?;
-    if let Some(found) = tenants::find_for_update(&mut tx, tenant).await? {
-        condition.check(found.etag())?;
-        if found.status != Status::Erasing {
-            store::insert(&mut tx, tenant, &requested_by).await?;
-            tenants::update(&mut tx, tenant, Status::Erasing, found.quotas).await?;
-            // What its cached answers were sealed with: they are worthless from here on.
-            store::delete(&mut tx, tenant, "tenant_secrets", i64::MAX).await?;
+pub async fn begin(db: Db, intent: Intent, tenant: TenantId, condition: IfMatch) -> Result<TenantReceipt> {
+    let mut tx = db.write(intent.tenant).await?;
+    if tx.claim::<()>(&intent.once).await?.is_none() {
+        tx.enter_alone(tenant).await?;
+        if let Some(found) = tenants::find_for_update(&mut tx, tenant).await? {
+            condition.check(found.etag())?;
+            if found.status != Status::Erasing {
+                store::insert(&mut tx, tenant, &intent.principal).await?;
+                tenants::update(&mut tx, tenant, Status::Erasing, found.quotas).await?;
+                // What its cached answers were sealed with: they are worthless from here on.
+                store::delete(&mut tx, tenant, "tenant_secrets", i64::MAX).await?;
+            }
+        }
+        tx.leave().await?;
+        tx.record(&()).await?;
+        if store::exists(&mut tx, tenant).await? {
             tx.commit(&[]).await?;
         }
     }

@@ -10,6 +10,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::auth::{Operator, TenantAdmin};
 use crate::config::Limits;
+use crate::db::Idempotency;
 use crate::error::Result;
 use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::TenantId;
@@ -32,18 +33,23 @@ struct CreatedTenant {
 /// Create a tenant
 ///
 /// For good with the embedding model that this server runs.
-#[utoipa::path(tag = "platform", security(("credential" = ["platform"])), request_body = NewTenant,
-    responses((status = CREATED, body = CreatedTenant), Problems))]
+#[utoipa::path(tag = "platform", security(("credential" = ["platform"])), params(Idempotency), request_body = NewTenant,
+    responses((status = CREATED, body = CreatedTenant, headers(("ETag" = String))), Problems))]
 #[post("/platform/tenants")]
-async fn create_tenant(_: Operator, app: Data<App>, body: Body<NewTenant>) -> Result<HttpResponse> {
+async fn create_tenant(
+    caller: Operator,
+    app: Data<App>,
+    once: Idempotency,
+    body: Body<NewTenant>,
+) -> Result<HttpResponse> {
     let founding = Founding {
         seal: app.secret_key.clone(),
         embedding_pin: app.embedder.pin().to_owned(),
         key_environment: app.config.auth.key_environment.clone(),
     };
-    let founded = app.db.run(service::found(app.db.clone(), founding, body.0)).await?;
+    let founded = app.db.run(service::found(app.db.clone(), caller.intent(once), founding, body.0)).await?;
     let etag = founded.tenant.etag().to_string();
-    let created = CreatedTenant { tenant: founded.tenant, api_key: Some(founded.api_key) };
+    let created = CreatedTenant { tenant: founded.tenant, api_key: founded.api_key };
     Ok(HttpResponse::Created().insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, "no-store")).json(created))
 }
 
@@ -80,7 +86,7 @@ struct OwnTenant {
 ///
 /// Its settings, its quotas and what it uses of them, and the limits in force.
 #[utoipa::path(tag = "tenant", security(("credential" = ["tenant:admin"])),
-    responses((status = OK, body = OwnTenant), Problems))]
+    responses((status = OK, body = OwnTenant, headers(("ETag" = String))), Problems))]
 #[get("/tenant")]
 async fn get_own_tenant(caller: TenantAdmin, app: Data<App>) -> Result<HttpResponse> {
     let own = app.db.run(service::own(app.db.clone(), caller.tenant)).await?;
@@ -90,16 +96,17 @@ async fn get_own_tenant(caller: TenantAdmin, app: Data<App>) -> Result<HttpRespo
 /// Change one's own settings
 ///
 /// A JSON merge patch: absent fields stay, null sets back to the default.
-#[utoipa::path(tag = "tenant", security(("credential" = ["tenant:admin"])), params(("If-Match" = Option<String>, Header)),
-    request_body = SettingsPatch, responses((status = OK, body = OwnTenant), Problems))]
+#[utoipa::path(tag = "tenant", security(("credential" = ["tenant:admin"])), params(("If-Match" = Option<String>, Header), Idempotency),
+    request_body = SettingsPatch, responses((status = OK, body = OwnTenant, headers(("ETag" = String))), Problems))]
 #[patch("/tenant")]
 async fn patch_own_tenant(
     caller: TenantAdmin,
     app: Data<App>,
     condition: IfMatch,
+    once: Idempotency,
     body: Body<SettingsPatch>,
 ) -> Result<HttpResponse> {
-    let patch = service::patch_settings(app.db.clone(), caller.tenant, body.0, condition);
+    let patch = service::patch_settings(app.db.clone(), caller.intent(once), body.0, condition);
     Ok(answer(app.db.run(patch).await?, &app))
 }
 

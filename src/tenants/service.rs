@@ -1,13 +1,15 @@
 //! What an operator does with tenants, and a tenant with its own settings.
 
+use uuid::Uuid;
+
 use crate::auth::{self, NewKey, Permissions};
-use crate::db::{Db, WriteTx};
+use crate::db::{Db, Intent, WriteTx};
 use crate::error::{Error, Result};
 use crate::http::IfMatch;
 use crate::ids::{ScopeId, TenantId};
 use crate::secrets::SecretKey;
 use crate::tenants::model::{NewTenant, SettingsPatch, Tenant, TenantPatch, Usage, check_not_erasing};
-use crate::tenants::{Settings, Status, store};
+use crate::tenants::{Quotas, Settings, Status, store};
 use crate::words::Name;
 
 /// What every new tenant is made with.
@@ -22,33 +24,46 @@ pub struct Founding {
 /// A tenant just made, and its first key, which is shown this once.
 pub struct Founded {
     pub tenant: Tenant,
-    pub api_key: String,
+    /// None where the answer is a replay.
+    pub api_key: Option<String>,
 }
 
 /// Creates a tenant with a first key, both or none.
-pub async fn found(db: Db, founding: Founding, new: NewTenant) -> Result<Founded> {
+pub async fn found(db: Db, intent: Intent, founding: Founding, new: NewTenant) -> Result<Founded> {
+    let mut tx = db.write(intent.tenant).await?;
+    if let Some(id) = tx.claim::<Uuid>(&intent.once).await? {
+        let tenant = find_again(&db, TenantId::from_uuid(id)).await?;
+        return Ok(Founded { tenant, api_key: None });
+    }
     let id = TenantId::new();
-    let mut tx = db.write_alone(id).await?;
+    tx.enter_alone(id).await?;
     insert(&mut tx, &founding.seal, id, &new.name, &founding.embedding_pin).await?;
     if new.quotas.any() {
         store::update(&mut tx, id, Status::Active, new.quotas).await?;
         store::insert_totals(&mut tx, id, Usage { agents: 0, memories: 0, bytes: 0 }).await?;
     }
-    let key = first_key()?;
-    let key = auth::insert_key(&mut tx, id, &founding.key_environment, &key).await?;
+    let key = auth::insert_key(&mut tx, id, &founding.key_environment, &first_key()?).await?;
     let tenant = store::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    tx.leave().await?;
+    tx.record(&id.uuid()).await?;
     tx.commit(&[]).await?;
-    Ok(Founded { tenant, api_key: key.reveal() })
+    Ok(Founded { tenant, api_key: Some(key.reveal()) })
 }
 
 fn first_key() -> Result<NewKey> {
     Ok(NewKey { name: Name::parse("first key")?, scopes: Permissions::all(), agent_id: None, expires_at: None })
 }
 
+/// What an earlier sending of the same write left.
+async fn find_again(db: &Db, tenant: TenantId) -> Result<Tenant> {
+    store::find(&mut db.read(tenant).await?, tenant).await?.ok_or_else(|| Error::gone("tenant"))
+}
+
 /// Creates a tenant without a key.
 pub async fn create(db: &Db, seal: &SecretKey, name: &Name, embedding_pin: &str) -> Result<TenantId> {
     let tenant = TenantId::new();
-    let mut tx = db.write_alone(tenant).await?;
+    let mut tx = db.write(TenantId::OPERATOR).await?;
+    tx.enter_alone(tenant).await?;
     insert(&mut tx, seal, tenant, name, embedding_pin).await?;
     tx.commit(&[]).await?;
     Ok(tenant)
@@ -63,25 +78,37 @@ async fn insert(tx: &mut WriteTx, seal: &SecretKey, tenant: TenantId, name: &Nam
 
 /// Changes status or quotas. No writer of the tenant is under way meanwhile, so that what a new quota is held against
 /// is exactly what is there.
-pub async fn patch(db: Db, tenant: TenantId, patch: TenantPatch, condition: IfMatch) -> Result<Tenant> {
-    let mut tx = db.write_alone(tenant).await?;
+pub async fn patch(db: Db, intent: Intent, tenant: TenantId, patch: TenantPatch, condition: IfMatch) -> Result<Tenant> {
+    let mut tx = db.write(intent.tenant).await?;
+    if let Some(()) = tx.claim(&intent.once).await? {
+        return find_again(&db, tenant).await;
+    }
+    tx.enter_alone(tenant).await?;
     let before = store::find_for_update(&mut tx, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
     condition.check(before.etag())?;
     check_not_erasing(&before)?;
     let (status, quotas) = (patch.status.unwrap_or(before.status), patch.quotas(before.quotas));
-    if quotas.any() && !before.quotas.any() {
-        let usage = store::count(&mut tx, tenant).await?;
-        store::insert_totals(&mut tx, tenant, usage).await?;
-    } else if !quotas.any() {
-        store::delete_totals(&mut tx, tenant).await?;
+    if (status, quotas) != (before.status, before.quotas) {
+        keep_totals(&mut tx, tenant, before.quotas, quotas).await?;
+        store::update(&mut tx, tenant, status, quotas).await?;
     }
-    if (status, quotas) == (before.status, before.quotas) {
-        return Ok(before);
-    }
-    store::update(&mut tx, tenant, status, quotas).await?;
     let after = store::find(&mut tx, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    tx.leave().await?;
+    tx.record(&()).await?;
     tx.commit(&[]).await?;
     Ok(after)
+}
+
+/// Totals are kept while a quota is in force, from the moment it comes into force.
+async fn keep_totals(tx: &mut WriteTx, tenant: TenantId, before: Quotas, after: Quotas) -> Result<()> {
+    match (before.any(), after.any()) {
+        (_, false) => store::delete_totals(tx, tenant).await,
+        // Counted anew at every change: an older version beside this one writes without counting.
+        (_, true) => {
+            let usage = store::count(tx, tenant).await?;
+            store::insert_totals(tx, tenant, usage).await
+        }
+    }
 }
 
 /// What a tenant sees of itself.
@@ -99,18 +126,21 @@ pub async fn own(db: Db, tenant: TenantId) -> Result<Own> {
     Ok(Own { tenant, settings, usage })
 }
 
-pub async fn patch_settings(db: Db, tenant: TenantId, patch: SettingsPatch, condition: IfMatch) -> Result<Own> {
+pub async fn patch_settings(db: Db, intent: Intent, patch: SettingsPatch, condition: IfMatch) -> Result<Own> {
+    let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
+    if let Some(()) = tx.claim(&intent.once).await? {
+        return own(db, tenant).await;
+    }
     let before = store::find_for_update(&mut tx, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
     condition.check(before.etag())?;
     let settings = store::find_settings(&mut tx, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
     let wanted = patch.apply(&settings);
     if wanted != settings {
         store::update_settings(&mut tx, tenant, &wanted).await?;
-        tx.commit(&[]).await?;
-    } else {
-        drop(tx);
     }
+    tx.record(&()).await?;
+    tx.commit(&[]).await?;
     own(db, tenant).await
 }
 

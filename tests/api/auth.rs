@@ -1,6 +1,7 @@
 //! Credentials: who gets in, as whom, and how fast a key dies.
 
 use cairn::auth;
+use cairn::db::Intent;
 use cairn::ids::KeyId;
 use reqwest::Method;
 use serde_json::json;
@@ -73,7 +74,7 @@ async fn a_revoked_key_is_refused_on_the_very_next_call_of_every_instance() {
         doomed.get("/v1/agents").await.expect(200);
         there.get("/v1/agents").await.expect(200);
         let id = KeyId::parse(doomed.key.split('_').nth(2).expect("an id")).expect("a UUID");
-        auth::revoke_key(app.db().clone(), tenant.id, id, None).await.expect("revokes");
+        auth::revoke_key(app.db().clone(), Intent::of_operator(tenant.id), id, None).await.expect("revokes");
         there.get("/v1/agents").await.assert_problem(401, "unauthenticated");
         doomed.get("/v1/agents").await.assert_problem(401, "unauthenticated");
     }

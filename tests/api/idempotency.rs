@@ -388,3 +388,58 @@ async fn a_write_cut_off_at_any_step_happens_once() {
     }
     assert!(running > 0, "no copy ever met a running one");
 }
+
+/// Five at once and one more: one key, one tenant, and the secret in one answer alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_issued_once_and_shown_once() {
+    let app = TestApp::start().await;
+    let sibling = app.sibling().await;
+    let tenant = app.new_tenant().await;
+    let operator = app.client(cairn::ids::TenantId::OPERATOR, "platform", None).await;
+    let rotated = app.client(tenant.id, "memories:read", None).await;
+    let rotate = format!("/v1/keys/{}/rotate", rotated.key.split('_').nth(2).expect("an id"));
+    let writes = [
+        (&tenant.client, "/v1/keys", json!({"name": "once", "scopes": ["memories:read"]}), "key", 201),
+        (&tenant.client, rotate.as_str(), json!({"overlap_secs": 60}), "key", 200),
+        (&operator, "/v1/platform/tenants", json!({"name": "once", "quotas": {"memories": 1}}), "api_key", 201),
+    ];
+    for (caller, path, body, secret, status) in writes {
+        let send = |url: String| {
+            let caller = caller.at(url);
+            let request = caller.request(Method::POST, path).header("idempotency-key", "one").json(&body);
+            async move { caller.send(request).await }
+        };
+        let (a, b, c, d, e) = tokio::join!(
+            send(app.url()),
+            send(sibling.url()),
+            send(app.url()),
+            send(sibling.url()),
+            send(app.url())
+        );
+        let mut answers = vec![a, b, c, d, e];
+        answers.retain(|answer| {
+            if answer.status == 409 {
+                answer.assert_problem(409, "idempotency_in_progress");
+            }
+            answer.status != 409
+        });
+        answers.push(send(sibling.url()).await);
+        let shown: Vec<bool> = answers.iter().map(|answer| answer.expect(status)[secret].is_string()).collect();
+        assert_eq!(shown.iter().filter(|shown| **shown).count(), 1, "{path}: {shown:?}");
+        let last = answers.last().expect("an answer");
+        assert_eq!((last.header("idempotency-replayed"), &last.json()[secret]), ("true", &json!(null)));
+        let same = |answer: &Answer| {
+            let mut body = answer.json();
+            body[secret] = json!(null);
+            body
+        };
+        assert!(answers.windows(2).all(|pair| same(&pair[0]) == same(&pair[1])), "{path}");
+    }
+    let revoke = || tenant.request(Method::DELETE, rotate.trim_end_matches("/rotate")).header("idempotency-key", "two");
+    for _ in 0..3 {
+        tenant.send(revoke()).await.expect(204);
+    }
+    let other = tenant.request(Method::POST, "/v1/keys").header("idempotency-key", "one");
+    let other = other.json(&json!({"name": "another", "scopes": ["memories:read"]}));
+    tenant.send(other).await.assert_problem(422, "idempotency_key_reused");
+}

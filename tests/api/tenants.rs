@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cairn::db::Intent;
 use cairn::erase;
 use cairn::ids::TenantId;
 use reqwest::Method;
@@ -355,7 +356,9 @@ async fn an_erasure_cut_off_at_any_moment_is_finished_by_another() {
             tenant.post(&format!("/v1/agents/{agent}/remember/batch"), batch).await.expect(200);
         }
         let before = rows(&app, tenant.id).await;
-        let begun = erase::begin(app.db().clone(), tenant.id, "test".into(), Default::default()).await;
+        let begun =
+            erase::begin(app.db().clone(), Intent::of_operator(TenantId::OPERATOR), tenant.id, Default::default())
+                .await;
         begun.expect("begins");
         // A worker that is dropped in the middle of whatever it does, as by kill -9.
         let (db, id) = (app.db().clone(), tenant.id);
