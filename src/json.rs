@@ -167,11 +167,16 @@ impl<T: FromJson> FromJson for Vec<T> {
     }
 }
 
-/// A whole number within bounds.
+/// A whole number within bounds, however it is spelled: 10, 10.0 and 1e1 are the same in JSON.
 pub fn whole_number(json: &Json<'_>, least: i64, most: i64) -> Result<i64, Invalid> {
     let out_of_range = || Invalid::new(Code::OutOfRange, format!("must be a whole number from {least} to {most}"));
     match json {
         Json::Int(number) if (least..=most).contains(number) => Ok(*number),
+        // Beyond 2^53 a double no longer tells one whole number from the next.
+        Json::Float(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
+            let number = *number as i64;
+            if (least..=most).contains(&number) { Ok(number) } else { Err(out_of_range()) }
+        }
         Json::Int(_) | Json::BigInt(_) | Json::Float(_) | Json::Null => Err(out_of_range()),
         other => Err(wrong_type(other, "a whole number")),
     }

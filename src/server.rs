@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::{Issuers, KeyUses};
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
-use crate::http::{IdempotencySecret, Problem, RequestId, allow, render_problems};
+use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, render_problems};
 use crate::{agents, auth, erase, health, memories, recall, tenants};
 
 /// Every feature with routes below `/v1`.
@@ -126,6 +126,7 @@ pub fn openapi() -> OpenApi {
     let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
     components.schemas.extend(schemas);
+    close_bodies(&mut specification);
     specification
 }
 

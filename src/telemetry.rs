@@ -18,6 +18,10 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         // The server below ours talks about its threads.
         filter = filter.add_directive("actix_server=warn".parse()?);
     }
+    if !log.filter.contains("actix_http") {
+        // It calls a request that is no HTTP an error, and any stranger can send one.
+        filter = filter.add_directive("actix_http=off".parse()?);
+    }
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,

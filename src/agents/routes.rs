@@ -23,7 +23,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
 ///
 /// In the order of their ids. A credential bound to an agent sees that one.
 #[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])),
-    params(("limit" = Option<u32>, Query, description = "1 to 200, default 50"), ("cursor" = Option<String>, Query)),
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items a page; 50 when left out"), ("cursor" = Option<String>, Query)),
     responses((status = OK, body = Page<Agent>), Problems))]
 #[get("/agents")]
 async fn list_agents(caller: Reader, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Agent>>> {

@@ -32,7 +32,9 @@ impl PlainKey {
         if product != "cairn" || env != environment || parts.next().is_some() {
             return None;
         }
-        Some(Self { environment: env.to_owned(), id: KeyId::parse(id)?, secret: unhex(secret)? })
+        let key = Self { environment: env.to_owned(), id: KeyId::parse(id)?, secret: unhex(secret)? };
+        // A UUID has several spellings, a key has one.
+        (key.reveal() == text).then_some(key)
     }
 
     pub fn reveal(&self) -> String {
@@ -92,6 +94,18 @@ mod tests {
             typo[index] = if typo[index] == b'0' { b'1' } else { b'0' };
             let typo = String::from_utf8(typo).expect("ASCII");
             assert!(PlainKey::parse(&typo, "live").is_none(), "changed at {index}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_spelling() {
+        let key = PlainKey::generate("live");
+        let (id, text) = (key.id.to_string(), key.reveal());
+        for other in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), format!("urn:uuid:{id}")] {
+            let (signed, _) = text.rsplit_once('_').expect("a checksum");
+            let signed = signed.replace(&id, &other);
+            let text = format!("{signed}_{:08x}", crc32fast::hash(signed.as_bytes()));
+            assert!(PlainKey::parse(&text, "live").is_none(), "{text}");
         }
     }
 

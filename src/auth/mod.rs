@@ -24,6 +24,7 @@ pub use permission::{Permission, Permissions};
 pub use routes::routes;
 pub use service::{create_key, insert_key, key_tenant, list_keys, register_key, revoke_key, rotate_signing};
 pub use store::delete_agent_keys;
+pub use token::Token;
 pub use uses::KeyUses;
 
 /// What our own tokens say they are from and for.

@@ -17,8 +17,7 @@ use crate::words::Name;
 pub struct NewKey {
     pub name: Name,
     /// At least one, and none that the caller lacks.
-    #[schema(value_type = Vec<String>, example = json!(["memories:read"]))]
-    #[schema(min_items = 1)]
+    #[schema(value_type = Vec<Permission>, min_items = 1, example = json!(["memories:read"]))]
     pub scopes: Permissions,
     /// The agent it acts as; none: any agent of the tenant.
     pub agent_id: Option<ExternalId>,
@@ -125,7 +124,7 @@ impl FromBody for Rotation {}
 #[derive(Debug, Clone, ToSchema)]
 pub struct TokenRequest {
     /// Left out: all that the key has.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<Permission>>, min_items = 1)]
     pub scopes: Option<Permissions>,
     /// Binds the token to this agent.
     pub agent_id: Option<ExternalId>,

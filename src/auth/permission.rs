@@ -2,21 +2,35 @@
 
 use std::fmt;
 
+use utoipa::ToSchema;
+
 use crate::error::{Code, Invalid, Result};
 
 crate::from_json_string!(Permission);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a credential may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(as = Scope)]
 pub enum Permission {
+    #[schema(rename = "memories:read")]
     MemoriesRead,
+    #[schema(rename = "memories:write")]
     MemoriesWrite,
+    #[schema(rename = "circles:read")]
     CirclesRead,
+    #[schema(rename = "circles:manage")]
     CirclesManage,
+    #[schema(rename = "cache:read")]
     CacheRead,
+    #[schema(rename = "cache:manage")]
     CacheManage,
+    #[schema(rename = "jobs:manage")]
     JobsManage,
+    #[schema(rename = "keys:manage")]
     KeysManage,
+    #[schema(rename = "tenant:admin")]
     TenantAdmin,
+    #[schema(rename = "platform")]
     Platform,
 }
 

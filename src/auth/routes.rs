@@ -35,7 +35,7 @@ async fn create_key(caller: KeyManager, app: Data<App>, once: Idempotency, body:
 ///
 /// In the order in which they were issued, revoked ones too. Who acts as an agent sees the keys of that agent.
 #[utoipa::path(tag = "keys", security(("credential" = ["keys:manage"])),
-    params(("limit" = Option<u32>, Query, description = "1 to 200, default 50"), ("cursor" = Option<String>, Query)),
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items a page; 50 when left out"), ("cursor" = Option<String>, Query)),
     responses((status = OK, body = Page<Key>), Problems))]
 #[get("/keys")]
 async fn list_keys(caller: KeyManager, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Key>>> {

@@ -7,6 +7,7 @@ mod client;
 mod eval;
 mod failure;
 mod first_start;
+mod healthcheck;
 mod import;
 mod key;
 mod latency;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded};
+use crate::http::error_guide;
 use crate::{server, telemetry};
 
 pub use attach::Database;
@@ -46,7 +48,13 @@ enum Verb {
     /// Show the settings in force and where each comes from.
     Config,
     /// Print the OpenAPI specification.
-    Openapi,
+    Openapi {
+        /// Print what every error code means instead.
+        #[arg(long)]
+        errors: bool,
+    },
+    /// Ask the server on this machine whether it is ready.
+    Healthcheck(healthcheck::Args),
     /// Create and list tenants.
     #[command(subcommand)]
     Tenant(tenant::Verb),
@@ -77,8 +85,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Verb::Openapi = cli.verb {
-        println!("{}", server::openapi().to_pretty_json()?);
+    if let Verb::Openapi { errors } = cli.verb {
+        println!("{}", if errors { error_guide() } else { server::openapi().to_pretty_json()? });
         return Ok(ExitCode::SUCCESS);
     }
     let loaded = config::load(cli.config.as_deref())?;
@@ -95,7 +103,8 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
         Verb::Serve => return serve::run(loaded.config).await,
         Verb::Migrate => attach::migrate(&loaded.config).await,
         Verb::Config => settings::run(&loaded),
-        Verb::Openapi => Ok(()),
+        Verb::Openapi { .. } => Ok(()),
+        Verb::Healthcheck(args) => healthcheck::run(args, &loaded.config).await,
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
         Verb::Import(args) => import::run(args, &loaded.config).await,

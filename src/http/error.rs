@@ -67,7 +67,7 @@ pub(super) fn describe(code: Code) -> (&'static str, u16, &'static str) {
 }
 
 /// Seconds after which trying again makes sense, for answers that say so.
-fn retry_after(code: Code) -> Option<u16> {
+pub(super) fn retry_after(code: Code) -> Option<u16> {
     match code {
         Code::Overloaded | Code::DependencyUnavailable | Code::IdempotencyInProgress => Some(1),
         Code::EmbeddingUnavailable => Some(5),

@@ -3,16 +3,20 @@
 
 mod body;
 mod error;
+mod error_guide;
 mod etag;
 mod idempotency;
 mod page;
 mod params;
 mod render;
+mod strict;
 
 pub use body::{Body, FromBody};
 pub use error::{Problem, Problems, allow};
+pub use error_guide::error_guide;
 pub use etag::{ETag, IfMatch};
 pub use idempotency::IdempotencySecret;
 pub use page::{Limit, Page, PageRequest, cursor_binding};
 pub use params::Params;
 pub use render::{Principal, RequestId, render_problems};
+pub use strict::close_bodies;

@@ -13,8 +13,12 @@ pub struct Params {
 
 impl Params {
     pub fn of(request: &HttpRequest) -> Result<Self> {
-        let pairs = request
-            .query_string()
+        Self::parse(request.query_string())
+    }
+
+    /// Reads what stands behind the question mark.
+    pub fn parse(query: &str) -> Result<Self> {
+        let pairs = query
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::config::Limits;
 use crate::error::{Code, Invalid, Result};
-use crate::json::{Fields, FromJson, Json, no_nul, text, wrong_type};
+use crate::json::{Fields, FromJson, Json, no_nul, text, whole_number, wrong_type};
 use crate::words::{Metadata, bounded, is_blank};
 
 /// Stored exactly as sent: 1 byte to 32 KiB, and more than white space.
@@ -207,6 +207,7 @@ pub struct Source {
     #[schema(example = "conversation")]
     pub kind: ShortText,
     pub id: ShortText,
+    #[schema(minimum = 0)]
     pub seq: Option<i64>,
 }
 
@@ -224,13 +225,7 @@ struct Seq(i64);
 
 impl FromJson for Seq {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
-        match json {
-            Json::Int(seq) if *seq >= 0 => Ok(Self(*seq)),
-            Json::Int(_) | Json::BigInt(_) | Json::Float(_) => {
-                Err(Invalid::new(Code::OutOfRange, "must be a whole number from 0 to 9223372036854775807").into())
-            }
-            other => Err(wrong_type(other, "a whole number").into()),
-        }
+        Ok(Self(whole_number(json, 0, i64::MAX)?))
     }
 }
 

@@ -4,6 +4,8 @@ use serde_json::Value;
 use sqlx::{Postgres, QueryBuilder};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaType, Type};
+use utoipa::openapi::{Object, Schema};
 
 use crate::error::{Code, Invalid, Result};
 use crate::http::Params;
@@ -18,20 +20,20 @@ const MAX_ITEMS: usize = 100;
 /// Every condition given must hold.
 #[derive(Debug, Clone, Default, ToSchema)]
 pub struct MemoryFilter {
-    #[schema(required = false)]
+    #[schema(required = false, min_items = 1, max_items = 100)]
     kinds: Vec<Kind>,
     /// At least one of these tags.
-    #[schema(required = false)]
+    #[schema(required = false, min_items = 1, max_items = 100)]
     tags_any: Vec<String>,
     /// All of these tags.
-    #[schema(required = false)]
+    #[schema(required = false, min_items = 1, max_items = 100)]
     tags_all: Vec<String>,
-    #[schema(required = false)]
+    #[schema(required = false, min_items = 1, max_items = 100)]
     agent_ids: Vec<ExternalId>,
-    #[schema(required = false)]
+    #[schema(required = false, min_items = 1, max_items = 100)]
     speakers: Vec<String>,
     /// Ids of sources.
-    #[schema(required = false)]
+    #[schema(required = false, min_items = 1, max_items = 100)]
     sources: Vec<String>,
     key: Option<MemoryKey>,
     #[schema(minimum = 0, maximum = 1)]
@@ -39,7 +41,7 @@ pub struct MemoryFilter {
     created: Option<Period>,
     occurred: Option<Period>,
     /// By key: a scalar to equal, `{"in": [..]}`, or `{"gte"|"gt"|"lte"|"lt": number}`.
-    #[schema(value_type = Object, required = false)]
+    #[schema(schema_with = described_conditions, required = false)]
     metadata: Vec<(String, Condition)>,
 }
 
@@ -55,6 +57,23 @@ enum Condition {
     In(Vec<Value>),
     /// Pairs of an SQL operator and a number.
     Compare(Vec<(&'static str, Value)>),
+}
+
+/// What `metadata` takes, for the specification.
+fn described_conditions() -> Object {
+    let closed = || Some(AdditionalProperties::<Schema>::FreeForm(false));
+    let scalar = || {
+        ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Number, Type::Boolean, Type::Null]))
+    };
+    let items = ArrayBuilder::new().items(scalar()).min_items(Some(1)).max_items(Some(MAX_ITEMS));
+    let alternatives = ObjectBuilder::new().property("in", items).required("in").additional_properties(closed());
+    let number = || ObjectBuilder::new().schema_type(Type::Number);
+    let bounds =
+        ["gte", "gt", "lte", "lt"].into_iter().fold(ObjectBuilder::new(), |all, name| all.property(name, number()));
+    let bounds = bounds.min_properties(Some(1)).additional_properties(closed());
+    let condition = OneOfBuilder::new().item(scalar()).item(alternatives).item(bounds);
+    let text = "By key: a scalar to equal, `{\"in\": [..]}`, or `{\"gte\"|\"gt\"|\"lte\"|\"lt\": number}`.";
+    ObjectBuilder::new().description(Some(text)).additional_properties(Some(Schema::OneOf(condition.build()))).build()
 }
 
 impl MemoryFilter {
@@ -184,10 +203,10 @@ impl FromJson for MemoryFilter {
             agent_ids: items(&mut fields, "agent_ids"),
             speakers: texts(&mut fields, "speakers", short),
             sources: texts(&mut fields, "sources", short),
-            key: fields.optional("key"),
-            min_importance: fields.optional::<UnitInterval>("min_importance").map(|value| value.0),
-            created: fields.optional("created"),
-            occurred: fields.optional("occurred"),
+            key: fields.nullable("key"),
+            min_importance: fields.nullable::<UnitInterval>("min_importance").map(|value| value.0),
+            created: fields.nullable("created"),
+            occurred: fields.nullable("occurred"),
             metadata: fields.optional::<Conditions>("metadata").map(|conditions| conditions.0).unwrap_or_default(),
         };
         if filter.conditions() > MAX_CONDITIONS {
@@ -249,7 +268,7 @@ fn unit_interval(number: f64) -> Result<f64, Invalid> {
 impl FromJson for Period {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;
-        let (after, before) = (fields.optional("after"), fields.optional("before"));
+        let (after, before) = (fields.nullable("after"), fields.nullable("before"));
         fields.finish(|| Some(Self { after, before }))
     }
 }

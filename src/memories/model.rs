@@ -72,7 +72,7 @@ impl FromJson for NewMemory {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;
         let memory = MemoryFields::read(&mut fields);
-        let circles = fields.optional("circles");
+        let circles = fields.nullable("circles");
         fields.finish(|| Some(Self { fields: memory?, circles }))
     }
 }

@@ -12,6 +12,7 @@ use crate::memories::fields::{Importance, Kind, MemoryContent, MemoryFields, Mem
 /// What to change in a memory. `null` sets a field back to its default; `content` cannot be cleared.
 #[derive(Debug, Clone, ToSchema)]
 pub struct MemoryPatch {
+    #[schema(value_type = MemoryContent, required = false)]
     content: Option<MemoryContent>,
     #[schema(value_type = Option<Kind>)]
     kind: Option<Option<Kind>>,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{ETag, FromBody};
@@ -122,7 +123,7 @@ impl FromJson for Quantity {
 #[derive(Debug, Clone, ToSchema)]
 pub struct NewTenant {
     pub name: Name,
-    #[schema(required = false)]
+    #[schema(value_type = Option<Quotas>)]
     pub quotas: Quotas,
 }
 
@@ -140,9 +141,15 @@ impl FromBody for NewTenant {}
 /// What the operator changes of a tenant: a merge patch.
 #[derive(Debug, Clone, ToSchema)]
 pub struct TenantPatch {
+    #[schema(schema_with = patchable_status, required = false)]
     pub status: Option<Status>,
     #[schema(value_type = Option<QuotaPatch>)]
     quotas: Option<Option<QuotaPatch>>,
+}
+
+/// Erasing is not a patch.
+fn patchable_status() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["active", "suspended"])).build()
 }
 
 impl TenantPatch {

@@ -57,7 +57,7 @@ async fn create_tenant(
 ///
 /// In the order of their ids, which is the order in which they were created.
 #[utoipa::path(tag = "platform", security(("credential" = ["platform"])),
-    params(("limit" = Option<u32>, Query, description = "1 to 200, default 50"), ("cursor" = Option<String>, Query)),
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items a page; 50 when left out"), ("cursor" = Option<String>, Query)),
     responses((status = OK, body = Page<Tenant>), Problems))]
 #[get("/platform/tenants")]
 async fn list_tenants(caller: Operator, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Tenant>>> {

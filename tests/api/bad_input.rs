@@ -389,3 +389,18 @@ fn resident_mib() -> i64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0");
     line.trim().split(' ').next().and_then(|kib| kib.parse::<i64>().ok()).unwrap_or(0) / 1024
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn null_means_the_same_as_leaving_a_field_out() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let memory = json!({"content": "The kettle is broken.", "key": null, "speaker": null, "source": null,
+        "circles": null, "occurred_at": null, "expires_at": null});
+    tenant.remember_as("ada", memory).await;
+    let filter =
+        json!({"key": null, "min_importance": null, "created": null, "occurred": {"after": null, "before": null}});
+    let request = json!({"query": "kettle", "filter": filter, "min_score": null, "token_budget": null});
+    assert_eq!(tenant.recalled("ada", request).await, ["The kettle is broken."]);
+    let patch = tenant.request(Method::PATCH, "/v1/agents/ada").json(&json!({"name": null, "metadata": null}));
+    assert_eq!(tenant.send(patch).await.status, 200);
+}

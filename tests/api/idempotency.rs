@@ -409,13 +409,8 @@ async fn credentials_are_issued_once_and_shown_once() {
             let request = caller.request(Method::POST, path).header("idempotency-key", "one").json(&body);
             async move { caller.send(request).await }
         };
-        let (a, b, c, d, e) = tokio::join!(
-            send(app.url()),
-            send(sibling.url()),
-            send(app.url()),
-            send(sibling.url()),
-            send(app.url())
-        );
+        let (a, b, c, d, e) =
+            tokio::join!(send(app.url()), send(sibling.url()), send(app.url()), send(sibling.url()), send(app.url()));
         let mut answers = vec![a, b, c, d, e];
         answers.retain(|answer| {
             if answer.status == 409 {

@@ -18,6 +18,7 @@ mod migrations;
 mod openai;
 mod openapi;
 mod recall;
+mod restore;
 mod security;
 mod tenants;
 mod tokens;

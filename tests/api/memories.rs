@@ -303,3 +303,19 @@ async fn a_circle_that_is_not_there_cannot_be_shared_with() {
     tenant.get("/v1/agents/ada").await.assert_problem(404, "not_found");
     tenant.remember_as("ada", json!({"content": "x", "circles": []})).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_number_that_is_accepted_reads_back_as_sent() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let sent = json!([f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, 0.1 + 0.2, 1e23, 9007199254740993_i64, i64::MIN]);
+    let memory = json!({"content": "The kettle is broken.", "metadata": {"numbers": sent}, "source":
+        {"type": "conversation", "id": "1", "seq": 12.0}});
+    let stored = tenant.remember_as("ada", memory).await;
+    assert_eq!(stored["metadata"]["numbers"], sent);
+    assert_eq!(stored["source"]["seq"], 12, "12.0 is a whole number");
+    let listed = tenant.get("/v1/agents/ada/memories").await.expect(200);
+    assert_eq!(listed["items"][0]["metadata"]["numbers"], sent);
+    let recalled = tenant.recall("ada", json!({"query": "kettle", "k": 1e0})).await;
+    assert_eq!(recalled["results"][0]["memory"]["metadata"]["numbers"], sent);
+}

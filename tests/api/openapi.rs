@@ -57,6 +57,12 @@ fn the_committed_specification_is_the_one_served() {
 }
 
 #[test]
+fn the_committed_guide_to_errors_is_the_one_in_force() {
+    let committed = include_str!("../../docs/errors.md");
+    assert_eq!(committed.trim(), cairn::http::error_guide().trim(), "run `make openapi`");
+}
+
+#[test]
 fn every_operation_is_named_and_documents_its_errors() {
     let specification = serde_json::to_value(server::openapi()).expect("JSON");
     let mut names = BTreeSet::new();
@@ -273,4 +279,31 @@ async fn metrics_with_an_address_of_their_own_are_served_there_alone() {
     assert!(server::start_metrics(app.app.clone()).expect("binds").is_some());
     let plain = TestApp::start().await;
     assert!(server::start_metrics(plain.app.clone()).expect("needs no address").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_is_not_described_is_refused_and_described_as_refused() {
+    let specification = serde_json::to_value(server::openapi()).expect("JSON");
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let memory = tenant.remember("ada", "The kettle is broken.").await;
+    let mut refused = 0;
+    for operation in behind_authentication().iter().filter(|operation| operation.has_body) {
+        let item = &specification["paths"][&operation.path][operation.method.as_str().to_lowercase()];
+        let reference = item["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
+        let schema = specification.pointer(reference.expect("a schema with a name").trim_start_matches('#'));
+        assert_eq!(schema.expect("a schema")["additionalProperties"], false, "{}", operation.path);
+
+        let path = filled(&operation.path, "ada", memory["id"].as_str().expect("id"));
+        let request = tenant.request(operation.method.clone(), &path).json(&json!({"no_such_field": 1}));
+        let answer = tenant.send(request).await;
+        if ![403, 404].contains(&answer.status) {
+            let problem = answer.expect(422);
+            let errors = problem["errors"].as_array().expect("errors");
+            let complaint = errors.iter().find(|error| error["pointer"] == "/no_such_field");
+            assert_eq!(complaint.expect("a complaint")["code"], "unknown_field", "{}", operation.path);
+            refused += 1;
+        }
+    }
+    assert!(refused >= 6, "only {refused} bodies were read");
 }

@@ -1,8 +1,11 @@
 //! What an operator does: tenants, keys and migrations, beside a server, without one, elsewhere.
 
 use std::fs;
+use std::net::TcpListener;
 
-use crate::site::{Running, Site};
+use nix::sys::signal::Signal;
+
+use crate::site::{Running, Site, signal};
 
 /// The part of a key that may be shown.
 fn id_of(key: &str) -> &str {
@@ -119,4 +122,27 @@ fn a_given_database_is_migrated_and_filled_by_its_operator_alone() {
     server.stop();
     assert!(!site.data.exists(), "nothing is kept here");
     postgres.stop();
+}
+
+#[test]
+fn a_health_check_follows_the_server() {
+    let mut site = Site::new();
+    let port = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address").port();
+    site.set("CAIRN_HTTP__BIND", &format!("0.0.0.0:{port}"));
+    let line = site.refused(&["healthcheck"], &[]);
+    assert!(line.contains(&format!("http://127.0.0.1:{port}/readyz does not answer")), "{line}");
+    let server = site.serve();
+    assert_eq!(site.done(&["healthcheck"]), "ready\n");
+    assert_eq!(site.done(&["healthcheck", "--live"]), "alive\n");
+
+    let processes = site.processes();
+    processes.iter().for_each(|id| signal(*id, Signal::SIGSTOP));
+    let line = site.refused(&["healthcheck"], &[]);
+    assert!(line.contains("/readyz answers 503: database: "), "{line}");
+    assert_eq!(site.done(&["healthcheck", "--live"]), "alive\n", "a database that hangs is no reason for a restart");
+    processes.iter().for_each(|id| signal(*id, Signal::SIGCONT));
+    server.stop();
+
+    let line = site.refused(&["healthcheck"], &[("CAIRN_HTTP__BIND", "127.0.0.1:0")]);
+    assert!(line.contains("http.bind"), "{line}");
 }

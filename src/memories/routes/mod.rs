@@ -19,6 +19,7 @@ use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{Body, FromBody, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::{ExternalId, MemoryId};
 use crate::json::{Fields, FromJson, Json as JsonIn};
+use crate::memories::fields::Kind;
 use crate::memories::model::{NewMemories, Reach};
 use crate::memories::patch::MemoryPatch;
 use crate::memories::service::{self, Author, Outcome, Remembered};
@@ -101,10 +102,10 @@ async fn remember_batch(
 ///
 /// Newest first. Filters may be repeated (`kinds=fact&kinds=event`); all that are given must hold.
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])),
-    params(("agent_id" = ExternalId, Path), ("limit" = Option<u32>, Query, description = "1 to 200, default 50"),
-        ("cursor" = Option<String>, Query), ("kinds" = Option<Vec<String>>, Query), ("tags_any" = Option<Vec<String>>, Query),
+    params(("agent_id" = ExternalId, Path), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items a page; 50 when left out"),
+        ("cursor" = Option<String>, Query), ("kinds" = Option<Vec<Kind>>, Query), ("tags_any" = Option<Vec<String>>, Query),
         ("tags_all" = Option<Vec<String>>, Query), ("speakers" = Option<Vec<String>>, Query), ("sources" = Option<Vec<String>>, Query),
-        ("key" = Option<String>, Query), ("min_importance" = Option<f64>, Query), ("created_after" = Option<String>, Query),
+        ("key" = Option<String>, Query), ("min_importance" = Option<f64>, Query, minimum = 0, maximum = 1), ("created_after" = Option<String>, Query),
         ("created_before" = Option<String>, Query), ("occurred_after" = Option<String>, Query), ("occurred_before" = Option<String>, Query)),
     responses((status = OK, body = Page<Memory>), Problems))]
 #[get("/agents/{agent_id}/memories")]

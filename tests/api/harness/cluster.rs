@@ -52,6 +52,41 @@ impl Cluster {
         Arc::new(cluster)
     }
 
+    /// A cluster without a database of ours, as a restore begins with.
+    pub async fn empty() -> Arc<Self> {
+        let folder = temporary_folder();
+        initdb(&folder);
+        Self::over(folder).await
+    }
+
+    /// A cluster that is a physical copy of this one.
+    pub async fn base_backup(&self) -> Arc<Self> {
+        let folder = temporary_folder();
+        let arguments = ["--checkpoint=fast", "--no-sync", "--pgdata"];
+        self.tool("pg_basebackup", &[&arguments[..], &[folder.join("data").to_str().expect("UTF-8")]].concat());
+        Self::over(folder).await
+    }
+
+    /// Starts what lies in the folder.
+    async fn over(folder: PathBuf) -> Arc<Self> {
+        let cluster = Self { process: Mutex::new(start(&folder)), folder };
+        cluster.wait_until_ready().await;
+        Arc::new(cluster)
+    }
+
+    /// Runs one of Postgres's own programs against this cluster, as its superuser.
+    pub fn tool(&self, program: &str, arguments: &[&str]) {
+        let mut tool = command(&postgres(program));
+        tool.env("PGHOST", &self.folder).env("PGUSER", "postgres").env_remove("PGPORT").args(arguments);
+        let output = tool.output().expect("it runs");
+        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A place for files that the programs of this cluster may write.
+    pub fn file(&self, name: &str) -> String {
+        self.folder.join(name).to_str().expect("UTF-8").to_owned()
+    }
+
     pub fn options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass().socket(&self.folder).username("postgres").database("postgres")
     }
@@ -187,20 +222,7 @@ async fn prepare() -> PathBuf {
     let prepared = home.join(format!("postgres-{:08x}", fingerprint()));
     if !prepared.exists() {
         let folder = temporary_folder();
-        let initdb = command(&postgres("initdb"))
-            .args([
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--wal-segsize=1",
-                "--no-sync",
-            ])
-            .arg("-D")
-            .arg(folder.join("data"))
-            .stdout(Stdio::null())
-            .status();
-        assert!(initdb.expect("initdb runs").success(), "initdb failed");
+        initdb(&folder);
         let cluster = Cluster { process: Mutex::new(start(&folder)), folder: folder.clone() };
         cluster.wait_until_ready().await;
         make_template(&cluster).await;
@@ -211,6 +233,16 @@ async fn prepare() -> PathBuf {
         fs::rename(&unfinished, &prepared).expect("the prepared folder");
     }
     prepared
+}
+
+fn initdb(folder: &Path) {
+    let initdb = command(&postgres("initdb"))
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--wal-segsize=1", "--no-sync"])
+        .arg("-D")
+        .arg(folder.join("data"))
+        .stdout(Stdio::null())
+        .status();
+    assert!(initdb.expect("initdb runs").success(), "initdb failed");
 }
 
 async fn make_template(cluster: &Cluster) {
