@@ -1,5 +1,5 @@
 # The front door. Each target is a line or two; the work is in scripts/ and in the `cairn` command.
-.PHONY: help run test chaos rolling runtime openapi lint bench
+.PHONY: help run test fuzz chaos rolling runtime openapi lint bench
 
 # The release before this one: `make rolling PREVIOUS=<ref>` takes another.
 PREVIOUS ?= 2f9a6b9
@@ -10,8 +10,12 @@ help: ## Show this list.
 run: runtime ## Run the server, with everything it needs, in this folder.
 	cargo run --release --bin cairn -- serve
 
-test: runtime ## Run all tests, against a Postgres of their own.
+test: runtime ## Run all tests, against a Postgres of their own, and 2,000 made-up requests.
 	scripts/test
+
+MINUTES ?= 10
+fuzz: runtime ## Feed every parser for MINUTES=10 each, then ask a server 100,000 things.
+	scripts/fuzz $(MINUTES)
 
 chaos: runtime ## Kill server and Postgres 100 times under load, and fill the pool for a minute; prints figures.
 	cargo test --test embedded -- --ignored --nocapture --exact chaos::no_acknowledged_write_is_lost_to_a_hundred_kills
@@ -23,13 +27,16 @@ rolling: runtime ## Run the previous release and this one side by side on one sc
 runtime: ## Fetch Postgres with pgvector, the embedding model, and Redis where none is installed.
 	@scripts/fetch-runtime
 
-openapi: ## Write openapi/openapi.json anew.
+openapi: ## Write openapi/openapi.json and docs/errors.md anew.
 	cargo run --quiet --bin cairn -- openapi > openapi/openapi.json.new
 	mv openapi/openapi.json.new openapi/openapi.json
+	cargo run --quiet --bin cairn -- openapi --errors > docs/errors.md.new
+	mv docs/errors.md.new docs/errors.md
 
 lint: ## Check the format and every lint.
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 bench: ## Micro-benchmarks of what is pure; `cairn bench` measures the rest.
 	cargo bench
