@@ -1,6 +1,7 @@
 //! The write path: whatever two writers do to each other, every stamp follows its data, nobody
 //! deadlocks, and what is left is what one of the two orders would have left.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cairn::memories::purge_expired;
@@ -212,7 +213,7 @@ async fn a_key_that_appears_before_the_locks_is_locked_in_order() {
     proxy.allow(4);
     let replace = late.post("/v1/agents/ada/remember", json!({"content": "late", "key": "k"}));
     let meanwhile = async {
-        assert!(wait_until_held(&proxy).await);
+        assert!(wait_until_held_or(&proxy, &AtomicBool::new(false)).await);
         tenant.remember_as("ada", json!({"content": "early", "key": "k"})).await;
         let mut editor = app.database.superuser().await;
         let lock = "BEGIN; SELECT FROM memories WHERE key = 'k' FOR NO KEY UPDATE";
@@ -241,9 +242,13 @@ async fn interleave(
             scene.expire(superuser).await;
         }
         proxy.allow(step);
-        let one = act(first, slowed, &scene.tenant, &scene, "first");
+        let done = AtomicBool::new(false);
+        let one = async {
+            act(first, slowed, &scene.tenant, &scene, "first").await;
+            done.store(true, Ordering::Relaxed);
+        };
         let two = async {
-            let held = wait_until_held(proxy).await;
+            let held = wait_until_held_or(proxy, &done).await;
             // If the second waits for a lock of the first, the first must go on for either to end.
             let two = act(second, app, &scene.tenant, &scene, "second");
             tokio::pin!(two);
@@ -266,14 +271,13 @@ async fn interleave(
 }
 
 /// Whether the first writer was stopped, rather than done before its next statement.
-async fn wait_until_held(proxy: &Proxy) -> bool {
-    for _ in 0..40 {
-        if proxy.holds() {
-            return true;
+async fn wait_until_held_or(proxy: &Proxy, done: &AtomicBool) -> bool {
+    loop {
+        if proxy.holds() || done.load(Ordering::Relaxed) {
+            return proxy.holds();
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    false
 }
 
 /// What must be true in the end, whichever came first.

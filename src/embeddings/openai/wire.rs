@@ -247,7 +247,7 @@ mod tests {
             (&[(0, good), (1, "[]")], "0 dimensions"),
             (&[(0, good), (1, "[0,0]")], "without a direction"),
             (&[(0, good), (1, "[1e-20,0]")], "without a direction"),
-            (&[(0, good), (1, "[1e39,0]")], "not finite"),
+            (&[(0, good), (1, "[1e39,0]")], "no list of embeddings"),
             (&[(0, good), (1, "[NaN,0]")], "no list of embeddings"),
             (&[(0, good), (1, "[1e400,0]")], "no list of embeddings"),
             (&[(0, good), (1, "[null,0]")], "no list of embeddings"),
