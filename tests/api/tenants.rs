@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cairn::db::Intent;
 use cairn::erase;
@@ -10,7 +12,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
+use crate::harness::proxy::Proxy;
 use crate::harness::{Client, Tenant, TestApp};
+use crate::writes::wait_until_held_or;
 
 async fn operator(app: &TestApp) -> Client {
     app.client(TenantId::OPERATOR, "platform", None).await
@@ -47,7 +51,7 @@ async fn erased(operator: &Client, tenant: TenantId) -> Value {
         if state["erasure"]["finished_at"].is_string() {
             return state;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the erasure does not end");
 }
@@ -164,6 +168,49 @@ async fn quotas_are_exact_under_sixteen_writers() {
     let second = app.new_tenant().await;
     operator.patch(&path(second.id), json!({"quotas": {"bytes": 12 * 20 + 5}})).await.expect(200);
     assert_eq!(write_at_once(&app, &second, 4).await, (20, 44));
+}
+
+/// The quota comes into force while a writer stands before each of its statements in turn: what it stores is counted,
+/// by it or by whoever sets the quota, and once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_set_in_the_middle_of_a_write_counts_it() {
+    let app = TestApp::start().await;
+    let operator = operator(&app).await;
+    let proxy = Proxy::start(app.database.cluster.socket()).await;
+    let slowed =
+        app.sibling_through(proxy.options(&app.database.name), |config| config.database.write_timeout_ms = 20_000);
+    let slowed = slowed.await;
+    for step in 0.. {
+        let tenant = app.new_tenant().await;
+        let late = tenant.at(slowed.url());
+        late.remember("ada", "before").await;
+        proxy.allow(step);
+        let done = AtomicBool::new(false);
+        let write = async {
+            late.remember("ada", "during").await;
+            done.store(true, Ordering::Relaxed);
+        };
+        let set = async {
+            let held = wait_until_held_or(&proxy, &done).await;
+            let path = path(tenant.id);
+            let set = operator.patch(&path, json!({"quotas": {"memories": 100}}));
+            tokio::pin!(set);
+            if tokio::time::timeout(Duration::from_millis(100), &mut set).await.is_err() {
+                proxy.release();
+                set.await.expect(200);
+            }
+            proxy.release();
+            held
+        };
+        let ((), held) = tokio::join!(write, set);
+        let totals = sqlx::query_scalar("SELECT memories FROM tenant_totals WHERE tenant_id = $1").bind(tenant.id);
+        let totals: i64 = totals.fetch_one(&mut app.database.superuser().await).await.expect("totals");
+        assert_eq!(totals, 2, "stopped at {step}");
+        if !held {
+            assert!(step >= 4, "the writer was stopped {step} times only");
+            return;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,7 +378,7 @@ async fn a_write_under_way_is_waited_for_or_fails_but_never_outlives_the_erasure
             })
         })
         .collect();
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     operator.delete(&path(tenant.id)).await.expect(202);
     let mut stored = 0;
     for writer in writers {
@@ -372,7 +419,7 @@ async fn an_erasure_cut_off_at_any_moment_is_finished_by_another() {
                     && let Some(signal) = cut_here.take()
                 {
                     let _ = signal.send(());
-                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    std::thread::sleep(Duration::from_millis(5));
                 }
             })
             .await

@@ -271,7 +271,7 @@ async fn interleave(
 }
 
 /// Whether the first writer was stopped, rather than done before its next statement.
-async fn wait_until_held_or(proxy: &Proxy, done: &AtomicBool) -> bool {
+pub async fn wait_until_held_or(proxy: &Proxy, done: &AtomicBool) -> bool {
     loop {
         if proxy.holds() || done.load(Ordering::Relaxed) {
             return proxy.holds();
