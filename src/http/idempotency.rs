@@ -117,7 +117,12 @@ fn write_canonical(json: &Json<'_>, out: &mut Vec<u8>) {
 
 impl IntoParams for Idempotency {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_CHARS));
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(MAX_CHARS))
+            // Spaces at either end are HTTP's and not part of a value.
+            .pattern(Some("^[!-~]([ -~]*[!-~])?$"));
         let description = "Send the same value with the same request again, for up to a day, and it has no second \
             effect: the answer has the status of the first and the resource as it is now, with \
             `Idempotency-Replayed: true`.";

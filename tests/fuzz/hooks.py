@@ -13,6 +13,8 @@ BEYOND_A_SCHEMA = {
     "field_empty": "white space alone; a filter without conditions",
     "field_too_long": "lengths are counted in bytes, a schema counts characters",
     "filter_too_complex": "conditions are counted over several fields",
+    "gone": "what a write sent again had left may be deleted since",
+    "idempotency_key_reused": "the key was used for another body before",
     "invalid_cursor": "a cursor is signed",
     "invalid_timestamp": "an expiry lies in the future; years have four digits; no leap seconds",
     "invalid_unicode": "Postgres cannot store U+0000",

@@ -30,7 +30,7 @@ pub struct MemoryHistory {
 /// remembers it and for credentials that are bound to no agent. Of a memory that was forgotten remains that it was;
 /// of one that has expired, nothing.
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])),
-    params(("id" = MemoryId, Path), ("limit" = Option<u32>, Query, description = "1 to 200, default 50"),
+    params(("id" = MemoryId, Path), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items a page; 50 when left out"),
         ("cursor" = Option<String>, Query)),
     responses((status = OK, body = MemoryHistory), Problems))]
 #[get("/memories/{id}/history")]
