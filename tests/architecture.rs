@@ -32,7 +32,7 @@ const MODULES: [(&str, u8); 20] = [
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
     ("model", &["model", "fields", "key", "permission", "token", "text", "patch", "rank", "pack"]),
-    ("store", &["store", "gate", "signing", "filter", "placements", "candidates", "history"]),
+    ("store", &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history"]),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
     ("routes", &["routes", "caller", "middleware"]),
 ];

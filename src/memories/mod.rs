@@ -7,6 +7,7 @@ mod patch;
 mod text;
 mod filter;
 mod store;
+mod locks;
 mod history;
 mod placements;
 mod service;

@@ -16,7 +16,7 @@ use crate::memories::model::{Memory, Reach, check_author};
 use crate::memories::patch::MemoryPatch;
 use crate::memories::service::numbered;
 use crate::memories::text::indexed_text;
-use crate::memories::{placements, store};
+use crate::memories::{locks, placements, store};
 
 /// An edit as asked for.
 pub struct Edit {
@@ -95,7 +95,7 @@ async fn attempt(mut tx: WriteTx, edit: &Edit, embedded: Option<&Embedded>) -> R
     if let Some(author) = tx.claim(&edit.intent.once).await? {
         return Ok(Attempt::Done(replay(&mut tx, edit, author).await?));
     }
-    if !store::lock(&mut tx, tenant, edit.id).await? {
+    if !locks::lock(&mut tx, tenant, edit.id).await? {
         return Err(Error::not_found("memory"));
     }
     let scopes = placements::scopes_of(&mut tx, tenant, &[edit.id]).await?;

@@ -7,7 +7,7 @@ use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
 use crate::memories::model::{Reach, check_author};
 use crate::memories::service::numbered;
-use crate::memories::{MemoryFilter, placements, store};
+use crate::memories::{MemoryFilter, locks, placements, store};
 
 /// Forgets one memory, everywhere.
 pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, condition: IfMatch) -> Result<()> {
@@ -16,7 +16,7 @@ pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, conditio
     if let Some(author) = tx.claim(&intent.once).await? {
         return reach.check_replay(author);
     }
-    let locked = store::lock_for_delete(&mut tx, tenant, &[id]).await?;
+    let locked = locks::lock_for_delete(&mut tx, tenant, &[id]).await?;
     let memory = store::find(&mut tx, tenant, id, &reach).await?.ok_or_else(|| Error::not_found("memory"))?;
     check_author(&memory, &reach)?;
     condition.check(memory.etag())?;
@@ -33,7 +33,7 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
         return Ok(forgotten);
     }
     let agent = agents::lock(&mut tx, tenant, &agent).await?.ok_or_else(|| Error::not_found("agent"))?;
-    let locked = store::lock_matching(&mut tx, tenant, agent, &filter).await?;
+    let locked = locks::lock_matching(&mut tx, tenant, agent, &filter).await?;
     let touched = remove(&mut tx, tenant, &locked, Some(&intent.principal)).await?;
     let forgotten = locked.len() as u64;
     tx.record(&forgotten).await?;
@@ -44,7 +44,7 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
 /// Deletes at most `limit` memories that have expired by the database's clock; returns how many.
 pub async fn purge_expired(db: Db, tenant: TenantId, limit: i64) -> Result<u64> {
     let mut tx = db.write(tenant).await?;
-    let locked = store::lock_expired(&mut tx, tenant, limit).await?;
+    let locked = locks::lock_expired(&mut tx, tenant, limit).await?;
     let touched = remove(&mut tx, tenant, &locked, None).await?;
     if !touched.is_empty() {
         tx.commit(&touched).await?;
@@ -60,7 +60,7 @@ pub async fn erase_author(
     agent: AgentUid,
     principal: &str,
 ) -> Result<(u64, Vec<ScopeId>)> {
-    let locked = store::lock_author(tx, tenant, agent).await?;
+    let locked = locks::lock_author(tx, tenant, agent).await?;
     let touched = remove(tx, tenant, &locked, Some(principal)).await?;
     Ok((locked.len() as u64, touched))
 }

@@ -18,7 +18,7 @@ use crate::memories::model::{Memory, NewMemory};
 use crate::memories::service::{Author, numbered};
 use crate::memories::store::{Hand, Stored, content_hash};
 use crate::memories::text::indexed_text;
-use crate::memories::{placements, store};
+use crate::memories::{locks, placements, store};
 
 /// What remembering came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -88,7 +88,7 @@ async fn attempt(
     }
     let agent = agents::ensure(&mut tx, tenant, &author.agent, author.may_create).await?;
     let keys: Vec<MemoryKey> = new.iter().filter_map(|fields| fields.key.clone()).collect();
-    let locked = if keys.is_empty() { Vec::new() } else { store::lock_keys(&mut tx, tenant, agent, &keys).await? };
+    let locked = if keys.is_empty() { Vec::new() } else { locks::lock_keys(&mut tx, tenant, agent, &keys).await? };
     let mut scopes = placements::scopes_of(&mut tx, tenant, &locked).await?;
     scopes.push(agent.scope());
     scopes.sort_unstable();
