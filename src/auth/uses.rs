@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::auth::store;
 use crate::db::Db;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::ids::{KeyId, TenantId};
 
 const EVERY: Duration = Duration::from_secs(30);
@@ -35,8 +35,11 @@ impl KeyUses {
     pub async fn write(&self, db: &Db) {
         let noted = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for (tenant, keys) in noted {
-            if let Err(error) = write(db, tenant, &keys).await {
-                tracing::warn!(%tenant, %error, "writing when keys were used");
+            match write(db, tenant, &keys).await {
+                Ok(()) => {}
+                // The tenant was erased meanwhile, and its keys with it.
+                Err(error) if error.code() == Code::Unauthenticated => {}
+                Err(error) => tracing::warn!(%tenant, %error, "writing when keys were used"),
             }
         }
     }
