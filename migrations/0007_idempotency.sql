@@ -1,7 +1,7 @@
 -- What writes sent with an Idempotency-Key came to, so that sending one again has no second effect.
 --
 -- A row is written in the transaction of its effect. It holds keyed hashes and what the answer can be made of anew:
--- no key, no path, no body, no secret. No foreign key to tenants: calls for the platform have no tenant's row.
+-- no key, no path, no body, no secret. The operator's calls are rows of the operator's own tenant.
 CREATE TABLE idempotency_keys (
     tenant_id    uuid        NOT NULL,
     -- Of the header's value, the method and the path.

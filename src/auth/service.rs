@@ -199,23 +199,11 @@ pub async fn issue_token(app: &App, caller: &Caller, wanted: TokenRequest) -> Re
     let Some(key) = caller.by_key else {
         return Err(Error::refused(Code::InsufficientScope, "only an API key can be exchanged for a token"));
     };
-    let giver = Giver::of(caller, Idempotency::default());
     let scopes = wanted.scopes.unwrap_or(caller.permissions);
     if let Some(missing) = caller.permissions.lacks(scopes) {
         return Err(Error::refused(Code::InsufficientScope, format!("this key lacks the scope {}", missing.name())));
     }
-    if wanted.agent_id.is_some() {
-        giver.check_agent(wanted.agent_id.as_ref())?;
-    }
-    let agent = match (wanted.agent_id, &giver.acting) {
-        (None, None) => None,
-        (_, Some((_, uid))) => Some(uid.ok_or_else(|| Error::not_found("agent"))?),
-        (Some(id), None) => {
-            let (db, tenant) = (app.db.clone(), caller.tenant);
-            let found = app.db.run(async move { store::find_agent(&mut db.read(tenant).await?, tenant, &id).await });
-            Some(found.await?.ok_or_else(|| Error::not_found("agent"))?)
-        }
-    };
+    let agent = agent_of_token(app, caller, wanted.agent_id).await?;
     let (pool, seal) = (app.db.gate().clone(), app.secret_key.clone());
     let (kid, signer) = app.db.run(async move { signing::current(&pool, &seal).await }).await?;
     let now = caller.checked_at.unix_timestamp();
@@ -235,4 +223,20 @@ pub async fn issue_token(app: &App, caller: &Caller, wanted: TokenRequest) -> Re
     let access_token =
         jsonwebtoken::encode(&header, &claims, &signer).map_err(|error| Error::Internal(error.into()))?;
     Ok(AccessToken { access_token, token_type: "Bearer", expires_in: wanted.ttl_secs, scopes: scopes.names() })
+}
+
+/// The agent that a token is bound to: the one that the caller acts as, else the one that it asks for.
+async fn agent_of_token(app: &App, caller: &Caller, wanted: Option<ExternalId>) -> Result<Option<AgentUid>> {
+    if let Some(own) = caller.acting() {
+        if wanted.is_some() {
+            Giver::of(caller, Idempotency::default()).check_agent(wanted.as_ref())?;
+        }
+        return own.uid.map(Some).ok_or_else(|| Error::not_found("agent"));
+    }
+    let Some(id) = wanted else {
+        return Ok(None);
+    };
+    let (db, tenant) = (app.db.clone(), caller.tenant);
+    let found = app.db.run(async move { store::find_agent(&mut db.read(tenant).await?, tenant, &id).await });
+    found.await?.map(Some).ok_or_else(|| Error::not_found("agent"))
 }

@@ -315,6 +315,15 @@ async fn a_token_grants_at_most_what_its_key_grants() {
         assert_eq!(tenant.post("/v1/auth/token", json!({"ttl_secs": ttl})).await.status, 422);
     }
     tenant.post("/v1/auth/token", json!({"agent_id": "nobody"})).await.assert_problem(404, "not_found");
+    // Who acts as ada gets tokens for ada, asked or not, and for nobody else.
+    tenant.remember("bob", "there").await;
+    let bound = app.client(tenant.id, "all", Some("ada")).await;
+    for request in [json!({}), json!({"agent_id": "ada"})] {
+        let own = tenant.with_key(&token_of(&bound, request).await);
+        own.get("/v1/agents/ada").await.expect(200);
+        own.get("/v1/agents/bob").await.assert_problem(404, "not_found");
+    }
+    bound.post("/v1/auth/token", json!({"agent_id": "bob"})).await.assert_problem(403, "agent_mismatch");
 }
 
 /// A JWKS address that counts how often it is asked.
