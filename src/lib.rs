@@ -8,9 +8,11 @@ pub mod json; // strict JSON, read field by field
 pub mod words; // bounded texts, names, metadata
 pub mod config; // settings, plain data
 pub mod telemetry; // log and metrics
+pub mod sabotage; // guards that a chaos build can switch off
 
 // Tools: know no feature.
 pub mod secrets; // what is sealed with the operator's key
+pub mod redis; // the way to Redis: deadlines, breaker
 pub mod db; // pools, tenant-bound connections, the write transaction, migrations, embedded Postgres
 pub mod embeddings; // text to vectors
 pub mod http; // what routes share: errors, bodies, pages, ETags

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 20] = [
+const MODULES: [(&str, u8); 22] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
     ("words", 0),
     ("config", 0),
     ("telemetry", 0),
+    ("sabotage", 0),
     ("secrets", 1),
+    ("redis", 1),
     ("db", 1),
     ("embeddings", 1),
     ("http", 1),

@@ -127,7 +127,7 @@ fn settings(config: &Config) -> Settings {
         runtime_dir: config.runtime_dir.clone(),
         postgres_bin: config.database.postgres_bin.clone(),
         redis_server: None,
-        redis: config.cache.redis_url.is_none(),
+        redis: config.cache.redis_url.is_none() && config.cache.wants_redis(),
     }
 }
 

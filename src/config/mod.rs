@@ -2,6 +2,7 @@
 //! Plain data, checked at the start; adapters build themselves from their section.
 
 mod auth;
+mod cache;
 mod embeddings;
 mod limits;
 
@@ -16,6 +17,7 @@ use figment::{Metadata, Source};
 use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, Issuer};
+pub use cache::Cache;
 pub use embeddings::{ApiKey, Embeddings, ProviderName};
 pub use limits::Limits;
 
@@ -71,13 +73,6 @@ pub struct Database {
     pub acquire_timeout_ms: u64,
     pub read_timeout_ms: u64,
     pub write_timeout_ms: u64,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// `off`: no Redis. Unset: a private one, where a `redis-server` is found.
-    pub redis_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +206,7 @@ fn source_of(metadata: &Metadata) -> String {
 impl Config {
     fn validate(&self) -> anyhow::Result<()> {
         self.auth.validate()?;
+        self.cache.validate()?;
         self.embeddings.validate()?;
         self.limits.validate()?;
         let pools = [
