@@ -1,44 +1,85 @@
 //! What every use case needs, built once at the start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use crate::cache::{self, Cache};
 use crate::config::Config;
 use crate::db::{Db, self_check};
 use crate::embeddings::Embedder;
+use crate::events::{Bus, relay};
+use crate::redis::Redis;
 use crate::secrets::{SecretKey, server_secret};
 use crate::telemetry::Metrics;
+
+/// How long listeners may take to hear what was published before the end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct App {
     pub config: Config,
     pub db: Db,
+    pub bus: Bus,
+    pub cache: Cache,
     pub embedder: Embedder,
     pub metrics: Metrics,
     /// Seals what Postgres keeps.
     pub secret_key: SecretKey,
     /// Signs the cursors of lists; the same on every instance.
     pub cursor_key: SecretKey,
+    /// Who listens to the bus.
+    listeners: Mutex<Vec<JoinHandle<()>>>,
     stopping: AtomicBool,
+}
+
+/// Where an app finds what it works on.
+pub struct Places<'a> {
+    pub postgres: &'a PgConnectOptions,
+    /// None: the caches live in this process alone.
+    pub redis: Option<&'a str>,
 }
 
 impl App {
     /// Opens the pools on the current runtime and refuses to go on when isolation would not hold.
     pub async fn build(
         config: Config,
-        options: &PgConnectOptions,
+        places: Places<'_>,
         secret_key: SecretKey,
         embedder: Embedder,
     ) -> anyhow::Result<Self> {
-        let db = Db::open(&config.database, options, Handle::current());
+        let (runtime, bus) = (Handle::current(), Bus::new()?);
+        let db = Db::open(&config.database, places.postgres, runtime.clone(), bus.clone());
         self_check(db.background()).await?;
         let cursor_key =
             server_secret(db.background(), &secret_key, "cursor").await.context("reading the cursor key")?;
-        let (metrics, stopping) = (Metrics::new()?, AtomicBool::new(false));
-        embedder.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
-        Ok(Self { config, db, embedder, metrics, secret_key, cursor_key, stopping })
+        let redis = places.redis.filter(|_| config.cache.wants_redis());
+        let redis = redis.map(|url| Redis::open(&config.cache, url, runtime.clone())).transpose()?;
+        let cache = Cache::open(&config.cache, redis.clone(), &db, &secret_key, runtime.clone())?;
+        let embedder = embedder.behind(cache.clone());
+        let mut listeners = cache::follow(&cache, &bus, &runtime);
+        listeners.extend(redis.map(|redis| relay(&bus, redis, format!("{}events", config.cache.prefix), &runtime)));
+        let metrics = Metrics::new()?;
+        let counted = embedder.collectors().into_iter().chain(bus.collectors()).chain(cache.stats().collectors());
+        counted.into_iter().try_for_each(|collector| metrics.register(collector))?;
+        let (listeners, stopping) = (Mutex::new(listeners), AtomicBool::new(false));
+        Ok(Self { config, db, bus, cache, embedder, metrics, secret_key, cursor_key, listeners, stopping })
+    }
+
+    /// Lets listeners hear what was published, and work in the database end.
+    pub async fn close(&self) {
+        self.bus.close();
+        let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        if timeout(DRAIN_PATIENCE, join_all(listeners)).await.is_err() {
+            tracing::warn!("listeners to events did not end within {DRAIN_PATIENCE:?}");
+        }
+        self.db.close().await;
     }
 
     /// From now on it is not ready and lets go of connections as it answers.

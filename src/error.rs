@@ -136,6 +136,19 @@ impl Error {
         Self::Unavailable { code, detail: detail.into(), cause }
     }
 
+    /// The same error for another caller who waited for the same thing.
+    pub fn copy(&self) -> Self {
+        let said = |cause: &anyhow::Error| anyhow::anyhow!("{cause:#}");
+        match self {
+            Self::Invalid(all) => Self::Invalid(all.clone()),
+            Self::Refused { code, detail } => Self::Refused { code: *code, detail: detail.clone() },
+            Self::Unavailable { code, detail, cause } => {
+                Self::Unavailable { code: *code, detail: detail.clone(), cause: said(cause) }
+            }
+            Self::Internal(cause) => Self::Internal(said(cause)),
+        }
+    }
+
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid(all) => all.first().map_or(Code::BadRequest, |first| first.code),

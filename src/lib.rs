@@ -13,7 +13,9 @@ pub mod sabotage; // guards that a chaos build can switch off
 // Tools: know no feature.
 pub mod secrets; // what is sealed with the operator's key
 pub mod redis; // the way to Redis: deadlines, breaker
+pub mod events; // what happened, told to whoever wants to know
 pub mod db; // pools, tenant-bound connections, the write transaction, migrations, embedded Postgres
+pub mod cache; // what was computed, kept as long as it is proved fresh
 pub mod embeddings; // text to vectors
 pub mod http; // what routes share: errors, bodies, pages, ETags
 pub mod app; // all of the above, built once

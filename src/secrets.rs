@@ -41,6 +41,11 @@ impl SecretKey {
         STANDARD.encode(self.0)
     }
 
+    pub fn from_bytes(bytes: &[u8]) -> anyhow::Result<Self> {
+        let bytes = bytes.try_into();
+        bytes.map(Self).map_err(|_| anyhow::anyhow!("a secret must have 32 bytes"))
+    }
+
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -92,8 +97,7 @@ pub async fn server_secret(pool: &PgPool, key: &SecretKey, purpose: &str) -> any
         .fetch_one(pool)
         .await?;
     let plain = key.open(purpose, &stored)?;
-    let bytes = plain.try_into().map_err(|_| anyhow::anyhow!("the secret {purpose:?} has the wrong length"))?;
-    Ok(SecretKey(bytes))
+    SecretKey::from_bytes(&plain).with_context(|| format!("reading the secret {purpose:?}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 22] = [
+const MODULES: [(&str, u8); 24] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -16,7 +16,9 @@ const MODULES: [(&str, u8); 22] = [
     ("sabotage", 0),
     ("secrets", 1),
     ("redis", 1),
+    ("events", 1),
     ("db", 1),
+    ("cache", 1),
     ("embeddings", 1),
     ("http", 1),
     ("app", 1),
@@ -33,8 +35,8 @@ const MODULES: [(&str, u8); 22] = [
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    ("model", &["model", "fields", "key", "permission", "token", "text", "patch", "rank", "pack"]),
-    ("store", &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history"]),
+    ("model", &["model", "fields", "key", "permission", "token", "text", "patch", "rank", "pack", "canonical"]),
+    ("store", &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof"]),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
     ("routes", &["routes", "caller", "middleware"]),
 ];

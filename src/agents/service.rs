@@ -7,6 +7,7 @@ use crate::agents::model::AgentPatch;
 use crate::agents::{Agent, AgentProfile, store};
 use crate::db::{Db, Intent, TenantConn};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, TenantId};
 
@@ -26,8 +27,12 @@ pub async fn put(db: Db, intent: Intent, id: ExternalId, profile: AgentProfile) 
     }
     let created = store::insert(&mut tx, tenant, &id, &profile).await?;
     let mut agent = found(store::find_for_update(&mut tx, tenant, &id).await?)?;
+    if created {
+        tx.announce(Event::AgentCreated { agent: agent.agent_uid.uuid() });
+    }
     if !created && (&agent.name, &agent.metadata) != (&profile.name, &profile.metadata) {
         store::update(&mut tx, tenant, agent.agent_uid, &profile).await?;
+        tx.announce(Event::AgentUpdated { agent: agent.agent_uid.uuid() });
         agent = found(store::find(&mut tx, tenant, &id).await?)?;
     }
     tx.record(&Written { agent: agent.agent_uid.uuid(), created }).await?;
@@ -47,6 +52,7 @@ pub async fn patch(db: Db, intent: Intent, id: ExternalId, patch: AgentPatch, co
     let after = patch.apply(&before)?;
     if after != before {
         store::update(&mut tx, tenant, agent.agent_uid, &after).await?;
+        tx.announce(Event::AgentUpdated { agent: agent.agent_uid.uuid() });
         agent = found(store::find(&mut tx, tenant, &id).await?)?;
     }
     tx.record(&Written { agent: agent.agent_uid.uuid(), created: false }).await?;

@@ -10,6 +10,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use time::OffsetDateTime;
 
 use crate::auth::{Permission, Permissions};
+use crate::cache::Owner;
 use crate::db::{Idempotency, Intent};
 use crate::error::{Code, Error, Result};
 use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
@@ -35,6 +36,7 @@ pub struct Caller {
     pub embedding_pin: String,
     /// The tag of the tenant's own scope: part of the stamp of every answer.
     pub tenant_tag: Option<Tag>,
+    pub cache_secret: Option<i32>,
     /// The database's clock at the gate.
     pub checked_at: OffsetDateTime,
     /// How long the gate took, for `Server-Timing`.
@@ -76,6 +78,11 @@ impl Caller {
     /// What the caller means to write, once.
     pub fn intent(&self, once: Idempotency) -> Intent {
         Intent { tenant: self.tenant, principal: self.principal.clone(), once }
+    }
+
+    /// Whose cached entries the caller may meet.
+    pub fn owner(&self) -> Owner {
+        Owner { tenant: self.tenant, secret: self.cache_secret }
     }
 
     fn require(&self, permission: Permission) -> Result<()> {

@@ -22,8 +22,8 @@ pub struct Question {
     pub subject: Option<ExternalId>,
 }
 
-/// What the database says about a credential and the agent it is used for; the function also tells the version of the
-/// tenant's cache secret and when Postgres started, for those who keep copies of answers.
+/// What the database says about a credential and the agent it is used for; the function also tells when
+/// Postgres started.
 #[derive(Debug, FromRow)]
 pub struct Passage {
     pub tenant_id: TenantId,
@@ -32,6 +32,8 @@ pub struct Passage {
     pub embedding_pin: String,
     pub auto_create_agents: bool,
     pub tokens_valid_from: Option<OffsetDateTime>,
+    /// The version of the secret that names and seals what is cached for the tenant.
+    pub cache_secret: Option<i32>,
     /// This and the next two: of the key, where there is one.
     pub secret_hash: Option<Vec<u8>>,
     pub scopes: Option<Vec<String>>,

@@ -146,6 +146,7 @@ fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
         auto_create_agents: passage.auto_create_agents,
         embedding_pin: passage.embedding_pin,
         tenant_tag: passage.tenant_tag,
+        cache_secret: passage.cache_secret,
         checked_at: passage.checked_at,
         gate_took: Duration::ZERO,
     }

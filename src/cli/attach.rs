@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use crate::config::Config;
 use crate::db::embedded::{Embedded, Settings, Stop};
 use crate::db::{self, Db, self_check};
+use crate::events::Bus;
 use crate::secrets::SecretKey;
 
 /// A database to work on, and the embedded servers behind it, if it is that one.
@@ -71,6 +72,11 @@ impl Database {
         Ok(Self { options, secret_key, embedded: Some(embedded) })
     }
 
+    /// Where the Redis of the folder listens, if there is one.
+    pub fn redis_url(&self) -> Option<String> {
+        self.embedded.as_ref().and_then(Embedded::redis_url).map(str::to_owned)
+    }
+
     /// The login that may migrate.
     pub fn owner(&self, config: &Config) -> anyhow::Result<PgConnectOptions> {
         match &config.database.owner_url {
@@ -84,7 +90,7 @@ impl Database {
         if self.embedded.is_some() {
             db::migrate(&self.options).await?;
         }
-        let db = Db::open(&config.database, &self.options, Handle::current());
+        let db = Db::open(&config.database, &self.options, Handle::current(), Bus::new()?);
         self_check(db.background()).await?;
         Ok(db)
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::app::App;
+use crate::app::{App, Places};
 use crate::cli::{Database, first_start};
 use crate::config::Config;
 use crate::db::embedded::Stop;
@@ -61,7 +61,9 @@ async fn start(config: Config, database: &Database, started: Instant) -> anyhow:
         db::migrate(&database.options).await?;
     }
     let embedder = embedder.await.context("loading the embedding model")??;
-    let app = Arc::new(App::build(config, &database.options, database.secret_key.clone(), embedder).await?);
+    let redis = config.cache.redis_url.clone().or_else(|| database.redis_url());
+    let places = Places { postgres: &database.options, redis: redis.as_deref() };
+    let app = Arc::new(App::build(config, places, database.secret_key.clone(), embedder).await?);
     if database.embedded.is_some() {
         first_start::ensure_tenant(&app).await?;
     }
@@ -90,7 +92,7 @@ impl Serving {
         }
         self.handle.stop(true).await;
         self.served.await.context("the server ended")??;
-        self.app.db.close().await;
+        self.app.close().await;
         Ok(())
     }
 }

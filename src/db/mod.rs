@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Database;
 use crate::error::{Code, Error, Result};
+use crate::events::Bus;
 
 pub mod embedded;
 mod idempotency;
@@ -40,12 +41,13 @@ pub struct Db {
     search: PgPool,
     write: PgPool,
     background: PgPool,
+    bus: Bus,
     runtime: Handle,
 }
 
 impl Db {
     /// Opens the pools lazily: a database that is down makes requests fail, not the process.
-    pub fn open(settings: &Database, options: &PgConnectOptions, runtime: Handle) -> Self {
+    pub fn open(settings: &Database, options: &PgConnectOptions, runtime: Handle, bus: Bus) -> Self {
         let _inside = runtime.enter();
         let acquire = Duration::from_millis(settings.acquire_timeout_ms);
         let pool = |size, name, timeout_ms| pool_of(size, acquire, session(options, "cairn_app", name, timeout_ms));
@@ -57,6 +59,7 @@ impl Db {
             search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
             write: pool_of(settings.write_connections, acquire, write),
             background: pool(settings.background_connections, "cairn background", 60_000),
+            bus,
             runtime: runtime.clone(),
         }
     }
@@ -72,6 +75,11 @@ impl Db {
         done.unwrap_or_else(|error| {
             Err(Error::Internal(anyhow::Error::new(error).context("a unit of work ended early")))
         })
+    }
+
+    /// Where connections live: work that is to outlive a request belongs there too.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Autocommit statements only: a connection of this pool is never inside a transaction.

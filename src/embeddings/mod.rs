@@ -1,10 +1,9 @@
 //! Text to vectors. `Embedder` stands in front of a closed set of providers: models that compute
 //! in threads of this process, and endpoints that are called. It owns their deadlines and the
-//! checks of what they return.
-//!
-//! Caching goes in front of `Embedder::run`.
+//! checks of what they return. A cache stands in front of all of it.
 
 mod bert;
+mod cached;
 mod checkpoint;
 mod hashed;
 mod kernels;
@@ -15,15 +14,19 @@ mod workers;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use half::f16;
 use prometheus::core::Collector;
 
+use crate::cache::{Cache, Owner};
 use crate::config::{Config, Embeddings, ProviderName};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
+use cached::Task;
 use hashed::Hashed;
 use openai::OpenAi;
 use workers::Workers;
 
+pub use cached::TextHash;
 pub use local::LocalModel;
 
 /// The form of the text that features hand over ("[date] speaker: content"). Vectors of different
@@ -79,6 +82,8 @@ struct Deadlines {
 }
 
 pub struct Embedder {
+    /// None for those who embed without a server.
+    cache: Option<Cache>,
     provider: Provider,
     pin: String,
     dims: usize,
@@ -103,6 +108,7 @@ impl Embedder {
             ProviderName::OpenAi => openai(settings)?,
         };
         Ok(Self {
+            cache: None,
             provider,
             pin: format!("{name}/{dims}/text{TEXT_FORM}"),
             dims,
@@ -113,6 +119,12 @@ impl Embedder {
                 batch: Duration::from_secs(settings.batch_deadline_secs),
             },
         })
+    }
+
+    /// The same, asking this cache first.
+    pub fn behind(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
     }
 
     /// Model, revision, dimensions and text form: what a tenant's vectors were made with.
@@ -146,25 +158,28 @@ impl Embedder {
     }
 
     /// The windows of each text, in order. The tenant is who bears what its texts do to a provider.
-    pub async fn embed_texts(&self, tenant: TenantId, texts: Vec<String>) -> Result<Vec<Windows>> {
+    pub async fn embed_texts(&self, owner: &Owner, texts: Vec<String>) -> Result<Vec<Windows>> {
         let deadline = if texts.len() > 1 { self.deadlines.batch } else { self.deadlines.one };
-        self.run(tenant, texts, deadline).await
+        self.look_up(owner, Task::Document, texts, deadline).await
     }
 
     /// One vector for a query; the windows of a long one are averaged.
-    pub async fn embed_query(&self, tenant: TenantId, query: &str) -> Result<Vec<f32>> {
-        let windows = self.run(tenant, vec![query.to_owned()], self.deadlines.query).await?;
+    pub async fn embed_query(&self, owner: &Owner, query: &str) -> Result<Vec<f32>> {
+        let windows = self.look_up(owner, Task::Query, vec![query.to_owned()], self.deadlines.query).await?;
         let windows = windows.into_iter().next().unwrap_or_default();
         mean(windows).ok_or_else(|| unavailable(anyhow!("the provider returned no vector")))
     }
 
+    /// Asks the provider.
     async fn run(&self, tenant: TenantId, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
         let wanted = texts.len();
-        let all = match &self.provider {
+        let mut all = match &self.provider {
             Provider::Here(workers) => compute(workers, texts, deadline).await.map_err(unavailable)?,
             Provider::OpenAi(openai) => openai.embed(tenant, texts, deadline).await?,
         };
         self.check(wanted, &all).map_err(unavailable)?;
+        // As precise as they are stored and cached, so that it makes no difference where a vector comes from.
+        all.iter_mut().flatten().flatten().for_each(|x| *x = f16::from_f32(*x).to_f32());
         Ok(all)
     }
 

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::db::{Db, Intent};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::ExternalId;
 use crate::{agents, auth, memories};
@@ -29,6 +30,7 @@ pub async fn erase_agent(db: Db, intent: Intent, id: ExternalId, condition: IfMa
     let (memories, touched) = memories::erase_author(&mut tx, tenant, agent.agent_uid, &intent.principal).await?;
     let keys = auth::delete_agent_keys(&mut tx, tenant, agent.agent_uid).await?;
     agents::delete(&mut tx, tenant, agent.agent_uid).await?;
+    tx.announce(Event::AgentDeleted { agent: agent.agent_uid.uuid() });
     tx.record(&(memories, keys)).await?;
     tx.commit(&touched).await?;
     Ok(AgentReceipt { agent_id: id, memories, keys })

@@ -8,6 +8,7 @@ use crate::db::{Db, Intent};
 use crate::erase::model::TABLES;
 use crate::erase::{TenantReceipt, store};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::TenantId;
 use crate::tenants::{self, Status};
@@ -28,6 +29,7 @@ pub async fn begin(db: Db, intent: Intent, tenant: TenantId, condition: IfMatch)
                 tenants::update(&mut tx, tenant, Status::Erasing, found.quotas).await?;
                 // What its cached answers were sealed with: they are worthless from here on.
                 store::delete(&mut tx, tenant, "tenant_secrets", i64::MAX).await?;
+                tx.announce(Event::TenantErased);
             }
         }
         tx.leave().await?;

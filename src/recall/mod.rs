@@ -1,9 +1,11 @@
 //! Recall: find the memories that answer a question. Candidates come from Postgres, in one
-//! snapshot; scoring and packing are pure.
+//! snapshot; scoring and packing are pure. Answers are kept with a stamp of that snapshot.
 
 mod candidates;
+mod canonical;
 mod model;
 mod pack;
+mod proof;
 mod rank;
 mod routes;
 mod service;

@@ -131,7 +131,6 @@ pub struct RecallRequest {
     #[schema(required = false)]
     pub explain: bool,
     #[schema(required = false)]
-    #[expect(dead_code, reason = "every answer is computed; a cache in front of the service reads it")]
     pub cache: CacheUse,
 }
 

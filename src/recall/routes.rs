@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -13,7 +14,7 @@ use crate::http::{Body, Problems};
 use crate::ids::ExternalId;
 use crate::memories::check_model;
 use crate::recall::model::{RecallAnswer, RecallRequest};
-use crate::recall::service;
+use crate::recall::service::{self, Answer, Source};
 
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(recall);
@@ -29,13 +30,28 @@ pub fn routes(cfg: &mut ServiceConfig) {
 async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let started = Instant::now();
-    let (answer, timing) = service::recall(app.into_inner(), &caller, body.0).await?;
+    let Answer { body, source, timing } = service::recall(app.into_inner(), &caller, body.0).await?;
     let total = caller.gate_took + started.elapsed();
-    let stages = [("gate", caller.gate_took), ("embed", timing.embed), ("search", timing.search), ("total", total)];
+    let stages = [
+        ("gate", caller.gate_took),
+        ("cache", timing.cache),
+        ("embed", timing.embed),
+        ("search", timing.search),
+        ("total", total),
+    ];
     Ok(HttpResponse::Ok()
-        .insert_header(("Cairn-Cache", "bypass"))
+        .content_type(ContentType::json())
+        .insert_header(("Cairn-Cache", cairn_cache(source)))
         .insert_header(("Server-Timing", server_timing(&stages)))
-        .json(answer))
+        .body(body))
+}
+
+fn cairn_cache(source: Source) -> String {
+    match source {
+        Source::Hit { layer, age } => format!("hit; layer={}; age={age}", layer.name()),
+        Source::Miss => "miss".into(),
+        Source::Bypass => "bypass".into(),
+    }
 }
 
 /// Milliseconds by stage, as browsers and tools read them.

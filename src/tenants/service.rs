@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::auth::{self, NewKey, Permissions};
 use crate::db::{Db, Intent, WriteTx};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::{ScopeId, TenantId};
 use crate::secrets::SecretKey;
@@ -73,7 +74,9 @@ async fn insert(tx: &mut WriteTx, seal: &SecretKey, tenant: TenantId, name: &Nam
     // The purpose names the tenant, so that one tenant's secret cannot be moved to another.
     let cache_secret = seal.seal(&format!("cache:{tenant}"), SecretKey::random().bytes())?;
     store::insert(tx, tenant, name, ScopeId::random(), embedding_pin).await?;
-    store::insert_secret(tx, tenant, "cache", &cache_secret).await
+    store::insert_secret(tx, tenant, "cache", &cache_secret).await?;
+    tx.announce(Event::TenantCreated);
+    Ok(())
 }
 
 /// Changes status or quotas. No writer of the tenant is under way meanwhile, so that what a new quota is held against
@@ -91,6 +94,7 @@ pub async fn patch(db: Db, intent: Intent, tenant: TenantId, patch: TenantPatch,
     if (status, quotas) != (before.status, before.quotas) {
         keep_totals(&mut tx, tenant, before.quotas, quotas).await?;
         store::update(&mut tx, tenant, status, quotas).await?;
+        tx.announce(Event::TenantUpdated);
     }
     let after = store::find(&mut tx, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
     tx.leave().await?;
@@ -138,6 +142,7 @@ pub async fn patch_settings(db: Db, intent: Intent, patch: SettingsPatch, condit
     let wanted = patch.apply(&settings);
     if wanted != settings {
         store::update_settings(&mut tx, tenant, &wanted).await?;
+        tx.announce(Event::TenantUpdated);
     }
     tx.record(&()).await?;
     tx.commit(&[]).await?;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cairn::cache::Owner;
 use cairn::ids::TenantId;
 use serde_json::{Value, json};
 
@@ -254,20 +255,20 @@ async fn a_tenant_whose_texts_hang_keeps_no_other_waiting() {
 async fn many_texts_are_split_over_calls_and_keep_their_order() {
     let provider = Provider::start().await;
     let app = TestApp::start_with(|config| provider.configure(config, 64)).await;
-    let (embedder, tenant) = (&app.app.embedder, TenantId::new());
+    let (embedder, owner) = (&app.app.embedder, Owner { tenant: TenantId::new(), secret: None });
     let texts: Vec<String> = (0..2 * 2_048 + 1).map(|n| format!("token{n}")).collect();
-    let vectors = embedder.embed_texts(tenant, texts.clone()).await.expect("vectors");
+    let vectors = embedder.embed_texts(&owner, texts.clone()).await.expect("vectors");
     let mut sizes: Vec<usize> = provider.calls("").iter().map(|call| inputs(call).count()).collect();
     sizes.sort_unstable();
     assert_eq!((vectors.len(), sizes), (texts.len(), vec![1, 2_048, 2_048]));
     for n in [0, 1, 2_047, 2_048, 4_095, 4_096] {
-        let alone = embedder.embed_query(tenant, &texts[n]).await.expect("a vector");
+        let alone = embedder.embed_query(&owner, &texts[n]).await.expect("a vector");
         let cosine: f32 = alone.iter().zip(&vectors[n][0]).map(|(x, y)| x * y).sum();
         assert!(cosine > 0.9999, "text {n}: {cosine}");
     }
 
     let long: Vec<String> = (0..100).map(|n| format!("long{n} {}", "stone ".repeat(1_300))).collect();
-    let vectors = embedder.embed_texts(tenant, long).await.expect("vectors");
+    let vectors = embedder.embed_texts(&owner, long).await.expect("vectors");
     assert!(vectors.len() == 100 && vectors.iter().all(|windows| windows.len() == 1));
     let calls = provider.calls("stone");
     let bytes = calls.iter().map(|call| inputs(call).map(str::len).sum::<usize>());

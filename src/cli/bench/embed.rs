@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cache::Owner;
 use crate::cli::bench::table;
 use crate::cli::bench::words::{Vocabulary, Writer};
 use crate::cli::latency::Latencies;
@@ -83,12 +84,12 @@ async fn measure(
 
 async fn call(embedder: &Embedder, case: &Case, writer: &mut Writer<'_>) -> anyhow::Result<Duration> {
     let mut texts: Vec<String> = (0..case.texts).map(|_| writer.text(case.words)).collect();
-    let tenant = TenantId::new();
+    let owner = Owner { tenant: TenantId::new(), secret: None };
     let started = Instant::now();
     if case.query {
-        embedder.embed_query(tenant, &texts.pop().unwrap_or_default()).await?;
+        embedder.embed_query(&owner, &texts.pop().unwrap_or_default()).await?;
     } else {
-        embedder.embed_texts(tenant, texts).await?;
+        embedder.embed_texts(&owner, texts).await?;
     }
     Ok(started.elapsed())
 }

@@ -198,6 +198,7 @@ async fn patch_memory(
     service::check_model(&app, &caller.embedding_pin)?;
     let edit = service::Edit {
         intent: caller.intent(once),
+        owner: caller.owner(),
         id: memory_id(&id)?,
         reach: reach(&caller),
         patch: body.0,
@@ -234,6 +235,7 @@ fn author(caller: &Caller, once: Idempotency) -> Result<Author> {
     let agent = caller.agent()?;
     Ok(Author {
         intent: caller.intent(once),
+        owner: caller.owner(),
         agent: agent.id.clone(),
         uid: agent.uid,
         may_create: caller.auto_create_agents && !caller.bound,

@@ -7,9 +7,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::cache::Owner;
 use crate::db::{Attempt, Db, Intent, TenantConn, WriteTx, retrying};
 use crate::embeddings::Windows;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::MemoryId;
 use crate::memories::model::{Memory, Reach, check_author};
@@ -21,6 +23,7 @@ use crate::memories::{locks, placements, store};
 /// An edit as asked for.
 pub struct Edit {
     pub intent: Intent,
+    pub owner: Owner,
     pub id: MemoryId,
     pub reach: Reach,
     pub patch: MemoryPatch,
@@ -50,7 +53,7 @@ pub async fn edit(app: Arc<App>, edit: Edit) -> Result<Memory> {
     let embedded = if text == indexed_text(&before.fields) {
         None
     } else {
-        let windows = app.embedder.embed_texts(edit.intent.tenant, vec![text.clone()]).await?.pop().unwrap_or_default();
+        let windows = app.embedder.embed_texts(&edit.owner, vec![text.clone()]).await?.pop().unwrap_or_default();
         Some(Embedded { text, windows })
     };
     let embedded = Arc::new(embedded);
@@ -120,6 +123,7 @@ async fn attempt(mut tx: WriteTx, edit: &Edit, embedded: Option<&Embedded>) -> R
     let numbered = numbered(&tx, &scopes)?;
     placements::update(&mut tx, tenant, edit.id, &numbered, &after, windows).await?;
     let memory = store::find(&mut tx, tenant, edit.id, &edit.reach).await?;
+    tx.announce(Event::MemoryUpdated { memories: vec![edit.id.uuid()] });
     tx.commit(&scopes).await?;
     Ok(Attempt::Done(memory.ok_or_else(|| Error::not_found("memory"))?))
 }

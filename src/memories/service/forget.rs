@@ -3,6 +3,7 @@
 use crate::agents;
 use crate::db::{Db, Intent, WriteTx};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
 use crate::memories::model::{Reach, check_author};
@@ -77,10 +78,13 @@ async fn remove(
     }
     let scopes = placements::scopes_of(tx, tenant, locked).await?;
     tx.lock_scopes(&scopes).await?;
+    #[cfg(feature = "sabotage")]
+    tx.pretend_bumped(&scopes).await?;
     tx.bump(&scopes).await?;
     let numbered = numbered(tx, &scopes)?;
     placements::delete(tx, tenant, locked, &numbered).await?;
     let (gone, bytes) = store::delete(tx, tenant, locked, forgotten_by).await?;
     tx.count(-gone, -bytes);
+    tx.announce(Event::MemoryForgotten { memories: locked.iter().map(|id| id.uuid()).collect() });
     Ok(scopes)
 }

@@ -13,6 +13,7 @@ pub use history::{HistoryRequest, history};
 pub use remember::{Outcome, Remembered, remember, remembered_before};
 
 use crate::app::App;
+use crate::cache::Owner;
 use crate::db::{Intent, WriteTx};
 use crate::error::{Code, Error, Result};
 use crate::ids::{AgentUid, ExternalId, ScopeId};
@@ -23,6 +24,7 @@ use crate::memories::placements::Numbered;
 #[derive(Debug, Clone)]
 pub struct Author {
     pub intent: Intent,
+    pub owner: Owner,
     pub agent: ExternalId,
     /// The agent's incarnation as the gate saw it.
     pub uid: Option<AgentUid>,

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::db::{Attempt, TenantConn, WriteTx, retrying};
 use crate::embeddings::Windows;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::ids::{AgentUid, MemoryId, ScopeId};
 use crate::memories::fields::{MemoryFields, MemoryKey};
 use crate::memories::model::{Memory, NewMemory};
@@ -63,7 +64,7 @@ pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Res
     }
     let fields: Vec<MemoryFields> = new.into_iter().map(|memory| memory.fields).collect();
     let texts = fields.iter().map(indexed_text).collect();
-    let windows = app.embedder.embed_texts(author.intent.tenant, texts).await?;
+    let windows = app.embedder.embed_texts(&author.owner, texts).await?;
     let batch = Arc::new((author, fields, windows));
     let db = app.db.clone();
     let work = retrying(move || {
@@ -107,6 +108,7 @@ async fn attempt(
     if !touched.is_empty() || tx.is_claimed() || author.uid != Some(agent) {
         let receipt: Receipt = steps.iter().map(|step| (step.id().uuid(), step.outcome())).collect();
         tx.record(&receipt).await?;
+        announce(&mut tx, &steps);
         tx.commit(&touched).await?;
     }
     Ok(Attempt::Done(remembered))
@@ -237,6 +239,20 @@ async fn write_one(
             placements::update(tx, tenant, *id, &scopes, fields, (!same_text).then_some(windows)).await
         }
         Step::Keep { .. } => Ok(()),
+    }
+}
+
+fn announce(tx: &mut WriteTx, steps: &[Step]) {
+    let ids = |wanted| {
+        let steps = steps.iter().filter(move |step| step.outcome() == wanted);
+        steps.map(|step| step.id().uuid()).collect::<Vec<Uuid>>()
+    };
+    let (created, replaced) = (ids(Outcome::Created), ids(Outcome::Replaced));
+    if !created.is_empty() {
+        tx.announce(Event::MemoryCreated { memories: created });
+    }
+    if !replaced.is_empty() {
+        tx.announce(Event::MemoryUpdated { memories: replaced });
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
-use cairn::app::App;
+use cairn::app::{App, Places};
 use cairn::auth::{self, NewKey, Permissions};
 use cairn::config::{Config, ProviderName};
 use cairn::db::Db;
@@ -97,7 +97,9 @@ impl TestApp {
         config.http.drain_secs = 1;
         change(&mut config);
         let embedder = Embedder::start(&config).expect("the embedder starts");
-        let app = App::build(config, &options, secret_key.clone(), embedder).await.expect("the app starts");
+        let redis = config.cache.redis_url.clone();
+        let places = Places { postgres: &options, redis: redis.as_deref() };
+        let app = App::build(config, places, secret_key.clone(), embedder).await.expect("the app starts");
         let app = Arc::new(app);
         let (address, server) = server::start(app.clone()).expect("the server starts");
         let handle = server.handle();
@@ -147,10 +149,10 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
-        let (handle, db) = (self.handle.clone(), self.app.db.clone());
+        let (handle, app) = (self.handle.clone(), self.app.clone());
         tokio::spawn(async move {
             handle.stop(false).await;
-            db.close().await;
+            app.close().await;
         });
     }
 }

@@ -1,84 +1,79 @@
-//! Recall, in the order in which it happens: which scopes, embed the question, candidates, rank, contents, pack.
+//! Computing an answer: embed the question, candidates, rank, contents, pack; all of it in one snapshot.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::Bytes;
 use pgvector::HalfVector;
 
 use crate::app::App;
-use crate::auth::Caller;
+use crate::cache::Millis;
 use crate::db::{Db, TenantConn};
 use crate::error::{Error, Result};
-use crate::ids::{ExternalId, MemoryId, ScopeId, TenantId};
+use crate::ids::{MemoryId, ScopeId, TenantId};
 use crate::memories::{Memory, find_many, halved, terms};
 use crate::recall::candidates::{self, Search};
-use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Via, ViaKind, Warning, Within};
-use crate::recall::pack;
+use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning};
 use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
+use crate::recall::service::{Computed, Place, Proven, Question, Timing, millis, stamp};
+use crate::recall::{pack, proof};
 
 /// Candidates that each side hands over at least; more gain nothing (see docs/recall.md).
 const DEPTH: usize = 50;
 
-/// Where the time went, for `Server-Timing`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timing {
-    pub embed: Duration,
-    pub search: Duration,
+/// What is handed to the database.
+struct Hunt {
+    question: Arc<Question>,
+    pin: String,
+    vector: Option<HalfVector>,
+    mode: Mode,
+    warnings: Vec<Warning>,
+    /// Whether the answer is to be kept, and so has to be proved.
+    to_keep: bool,
 }
 
-/// A scope to search and how an answer names it.
-#[derive(Debug, Clone)]
-struct Place {
-    scope: ScopeId,
-    via: Via,
-}
-
-/// What the agent of the path can recall, for this question.
-pub async fn recall(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<(RecallAnswer, Timing)> {
-    let places = places(caller, &request.within)?;
+pub(super) async fn compute(app: Arc<App>, question: Arc<Question>, to_keep: bool) -> Result<Computed> {
     let mut warnings = Vec::new();
     let started = Instant::now();
-    let (vector, mode) = question(&app, caller.tenant, &request, &mut warnings).await?;
+    let (vector, mode) = embedded(&app, &question, &mut warnings).await?;
     let embed = started.elapsed();
-    let (db, tenant) = (app.db.clone(), caller.tenant);
-    let started = Instant::now();
-    let results = app.db.run(async move { search(&db, tenant, &places, &request, vector, mode).await }).await?;
-    let timing = Timing { embed, search: started.elapsed() };
-    Ok((RecallAnswer { results, approximate: false, warnings }, timing))
+    // What is worse than it could be is for this moment only.
+    let to_keep = to_keep && warnings.is_empty();
+    let hunt = Hunt { question, pin: app.embedder.pin().to_owned(), vector, mode, warnings, to_keep };
+    let (db, started) = (app.db.clone(), Instant::now());
+    let (body, proof) = app.db.run(async move { hunted(&db, hunt).await }).await?;
+    Ok(Computed { body, proof, timing: Timing { embed, search: started.elapsed(), ..Timing::default() } })
 }
 
-/// The gate says which circles the agent is a member of now; nothing else is searched.
-fn places(caller: &Caller, within: &Within) -> Result<Vec<Place>> {
-    let agent = caller.agent()?;
-    let private =
-        Place { scope: caller.known_agent()?.scope(), via: Via { kind: ViaKind::Agent, id: agent.id.clone() } };
-    let circle = |membership: &crate::auth::Membership| Place {
-        scope: membership.content,
-        via: Via { kind: ViaKind::Circle, id: membership.circle.clone() },
-    };
-    let member_of = |id: &ExternalId| caller.memberships.iter().find(|membership| membership.circle == *id);
-    match within {
-        Within::Private => Ok(vec![private]),
-        Within::All => Ok(std::iter::once(private).chain(caller.memberships.iter().map(circle)).collect()),
-        Within::Circles(ids) => {
-            ids.iter().map(|id| member_of(id).map(circle).ok_or_else(|| Error::not_found("circle"))).collect()
-        }
-    }
+async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
+    let question = hunt.question.clone();
+    let mut conn = db.read(question.owner.tenant).await?;
+    let proof = if hunt.to_keep { proven(&mut conn, &question, &hunt.pin).await? } else { None };
+    let results = search(&mut conn, &question, hunt.vector.as_ref(), hunt.mode).await?;
+    let answer = RecallAnswer { results, approximate: false, warnings: hunt.warnings };
+    let body = serde_json::to_vec(&answer).map_err(|error| Error::Internal(error.into()))?;
+    Ok((body.into(), proof))
+}
+
+/// The stamp of this snapshot, and until when an answer from it holds.
+async fn proven(conn: &mut TenantConn, question: &Question, pin: &str) -> Result<Option<Proven>> {
+    let scopes: Vec<ScopeId> = question.places.iter().map(|place| place.scope).collect();
+    let proof = proof::read(conn, question.owner.tenant, question.agent, &scopes).await?;
+    let now_tagged = question.places.iter().zip(&proof.tags).map(|(place, tag)| Place { tag: *tag, ..place.clone() });
+    let stamp = stamp(pin, proof.tenant_tag, proof.agent_tag, &now_tagged.collect::<Vec<_>>());
+    let valid_until = proof.next_expiry.map_or(Millis::MAX, millis);
+    Ok(stamp.map(|stamp| Proven { stamp, now: millis(proof.now), valid_until }))
 }
 
 /// The question as a vector. When it cannot be embedded, a hybrid search makes do with words alone,
 /// and the answer says so; a semantic one fails.
-async fn question(
-    app: &App,
-    tenant: TenantId,
-    request: &RecallRequest,
-    warnings: &mut Vec<Warning>,
-) -> Result<(Option<HalfVector>, Mode)> {
+async fn embedded(app: &App, question: &Question, warnings: &mut Vec<Warning>) -> Result<(Option<HalfVector>, Mode)> {
+    let request = &question.request;
     if request.mode == Mode::Lexical {
         return Ok((None, Mode::Lexical));
     }
-    match app.embedder.embed_query(tenant, &request.query).await {
+    match app.embedder.embed_query(&question.owner, &request.query).await {
         Ok(vector) => Ok((Some(halved(&vector)), request.mode)),
         Err(Error::Unavailable { cause, .. }) if request.mode == Mode::Hybrid => {
             tracing::warn!(cause = format!("{cause:#}"), "recall falls back to words");
@@ -93,20 +88,19 @@ async fn question(
 }
 
 async fn search(
-    db: &Db,
-    tenant: TenantId,
-    places: &[Place],
-    request: &RecallRequest,
-    vector: Option<HalfVector>,
+    conn: &mut TenantConn,
+    question: &Question,
+    vector: Option<&HalfVector>,
     mode: Mode,
 ) -> Result<Vec<Recalled>> {
+    let Question { owner, places, request, .. } = question;
+    let tenant = owner.tenant;
     let scopes: Vec<ScopeId> = places.iter().map(|place| place.scope).collect();
     let search = Search { tenant, scopes: &scopes, filter: &request.filter, depth: DEPTH.max(request.k) };
-    let mut conn = db.read(tenant).await?;
-    let ranked = ranked(&mut conn, &search, request, vector.as_ref(), mode).await?;
+    let ranked = ranked(conn, &search, request, vector, mode).await?;
     let least = request.min_score.unwrap_or(0.0);
     let best: Vec<Ranked> = ranked.into_iter().filter(|one| one.score >= least).take(request.k).collect();
-    let results = contents(&mut conn, tenant, places, best, request.explain).await?;
+    let results = contents(conn, tenant, places, best, request.explain).await?;
     Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
 }
 

@@ -4,6 +4,9 @@
 //! Locks are taken in one order everywhere: tenant, agent, circle, members, memories, then the
 //! scopes by id. What decides is read in statements after the locks.
 
+#[cfg(feature = "sabotage")]
+mod sabotage;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -18,6 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::db::idempotency::{Idempotency, Keyed};
 use crate::db::{Db, TenantConn, tenant};
 use crate::error::{Code, Error, Result};
+use crate::events::{Bus, Event, Notice, Origin};
 use crate::ids::{ScopeId, Tag, TenantId};
 
 pub struct WriteTx {
@@ -28,6 +32,9 @@ pub struct WriteTx {
     /// The write with an `Idempotency-Key` that this is, until its receipt is written.
     claimed: Option<Arc<Keyed>>,
     border: Border,
+    /// What is told to others once it has happened.
+    announced: Vec<(TenantId, Event)>,
+    bus: Bus,
     /// What this transaction adds to the tenant's totals.
     growth: Growth,
 }
@@ -72,18 +79,28 @@ impl Db {
             ", set_config('cairn.admitted', pg_try_advisory_xact_lock_shared(hashtextextended('{tenant}', 0))::text, true)"
         );
         let conn = tenant::begin(&self.write, tenant, "BEGIN", &lock).await?;
-        Ok(WriteTx::over(conn, tenant, Border::Unchecked))
+        Ok(WriteTx::over(conn, tenant, Border::Unchecked, &self.bus))
     }
 
     /// A write to a tenant that takes no others any more: its erasure, batch by batch.
     pub async fn write_to_erase(&self, tenant: TenantId) -> Result<WriteTx> {
-        Ok(WriteTx::over(tenant::begin(&self.write, tenant, "BEGIN", "").await?, tenant, Border::Owned))
+        let conn = tenant::begin(&self.write, tenant, "BEGIN", "").await?;
+        Ok(WriteTx::over(conn, tenant, Border::Owned, &self.bus))
     }
 }
 
 impl WriteTx {
-    fn over(conn: TenantConn, tenant: TenantId, border: Border) -> Self {
-        Self { conn, tenant, bumped: BTreeMap::new(), claimed: None, border, growth: Growth::default() }
+    fn over(conn: TenantConn, tenant: TenantId, border: Border, bus: &Bus) -> Self {
+        Self {
+            conn,
+            tenant,
+            bumped: BTreeMap::new(),
+            claimed: None,
+            border,
+            announced: Vec::new(),
+            bus: bus.clone(),
+            growth: Growth::default(),
+        }
     }
 
     /// Goes on in another tenant, which nobody else writes to until the commit. For the operator, whose writes are claimed
@@ -154,6 +171,8 @@ impl WriteTx {
             self.border = Border::Open { metered };
         }
         self.bumped.extend(rows.into_iter().map(|(scope, n, _, _)| (scope, n)));
+        #[cfg(feature = "sabotage")]
+        self.count_tags(&fresh).await?;
         self.check_border().await
     }
 
@@ -257,13 +276,21 @@ impl WriteTx {
         }
     }
 
-    /// Commits a change that touched these scopes; each must have been bumped.
+    /// Tells what happens here to whoever listens, after the commit and only then.
+    pub fn announce(&mut self, event: Event) {
+        self.announced.push((self.tenant, event));
+    }
+
+    /// Commits a change that touched these scopes; each must have been bumped, and the change announced.
     pub async fn commit(mut self, touched: &[ScopeId]) -> Result<()> {
         if self.is_claimed() {
             return Err(Error::Internal(anyhow!("a write with an Idempotency-Key is committed without its receipt")));
         }
         for scope in touched {
             self.n(*scope)?;
+        }
+        if !touched.is_empty() && self.announced.is_empty() {
+            return Err(Error::Internal(anyhow!("a change is committed that nobody announced")));
         }
         self.check_border().await?;
         self.settle().await?;
@@ -274,7 +301,11 @@ impl WriteTx {
                 "the write may or may not have happened; try again",
                 error.into(),
             )
-        })
+        })?;
+        for (tenant, event) in self.announced {
+            self.bus.publish(Notice { tenant, scopes: touched.to_vec(), event, origin: Origin::Here });
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,140 @@
+//! Single flight: of many who want the same thing at the same moment, one computes it and the others wait.
+//!
+//! The stamp is part of what is the same. Who comes after a change waits for nobody who began before it; and a leader
+//! reads no older a state than its own stamp, so a follower gets at least what it would have computed itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::cache::local::Address;
+use crate::cache::stamp::Stamp;
+use crate::error::{Error, Result};
+
+/// What is computed: where it will lie, and the stamp that was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Flight {
+    pub address: Address,
+    pub stamp: Option<Stamp>,
+}
+
+/// What a computation came to, for everyone who waited.
+type Landing = Result<Bytes, Arc<Error>>;
+
+#[derive(Default)]
+pub(super) struct Flights {
+    under_way: Mutex<HashMap<Flight, watch::Receiver<Option<Landing>>>>,
+}
+
+/// Whether to compute or to wait.
+pub enum Boarding {
+    Lead(Lead),
+    Follow(Follow),
+}
+
+/// The one who computes. Dropped without landing, it leaves the lead to another.
+pub struct Lead {
+    flights: Arc<Flights>,
+    flight: Flight,
+    landing: watch::Sender<Option<Landing>>,
+}
+
+pub struct Follow(watch::Receiver<Option<Landing>>);
+
+impl Flights {
+    pub fn board(self: &Arc<Self>, flight: Flight) -> Boarding {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(landing) = under_way.get(&flight) {
+            return Boarding::Follow(Follow(landing.clone()));
+        }
+        let (landing, followers) = watch::channel(None);
+        under_way.insert(flight, followers);
+        Boarding::Lead(Lead { flights: self.clone(), flight, landing })
+    }
+}
+
+impl Lead {
+    /// Hands what was computed to all who wait. Errors are shared too: each on its own would fail the same way.
+    pub fn land(self, computed: Result<Bytes>) -> Result<Bytes> {
+        let landing = computed.map_err(Arc::new);
+        self.landing.send_replace(Some(landing.clone()));
+        landing.map_err(|error| error.copy())
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flight);
+    }
+}
+
+impl Follow {
+    /// None if the leader went away before it was done: board again.
+    pub async fn landed(mut self) -> Option<Result<Bytes>> {
+        let landing = self.0.wait_for(Option::is_some).await.ok()?;
+        landing.clone().map(|landing| landing.map_err(|error| error.copy()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::Digest;
+    use crate::ids::{Tag, TenantId};
+
+    fn flight() -> Flight {
+        let address = Address { tenant: TenantId::new(), digest: Digest([7; 24]) };
+        Flight { address, stamp: Stamp::of("1", [(&b"agent"[..], Some(Tag::random()))]) }
+    }
+
+    fn lead(flights: &Arc<Flights>, flight: Flight) -> Lead {
+        match flights.board(flight) {
+            Boarding::Lead(lead) => lead,
+            Boarding::Follow(_) => panic!("nobody else leads"),
+        }
+    }
+
+    fn follow(flights: &Arc<Flights>, flight: Flight) -> Follow {
+        match flights.board(flight) {
+            Boarding::Follow(follow) => follow,
+            Boarding::Lead(_) => panic!("somebody leads"),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_while_it_is_computed_gets_the_same() {
+        let (flights, flight) = (Arc::<Flights>::default(), flight());
+        let leader = lead(&flights, flight);
+        let followers: Vec<_> = (0..1_000).map(|_| follow(&flights, flight).landed()).collect();
+        leader.land(Ok(Bytes::from_static(b"stone"))).expect("landed");
+        for follower in followers {
+            assert_eq!(follower.await.expect("landed").expect("no error"), "stone");
+        }
+        lead(&flights, flight);
+    }
+
+    #[tokio::test]
+    async fn errors_are_shared_and_a_leader_that_goes_away_is_replaced() {
+        let (flights, flight) = (Arc::<Flights>::default(), flight());
+        let leader = lead(&flights, flight);
+        let follower = follow(&flights, flight);
+        leader.land(Err(Error::not_found("agent"))).expect_err("an error");
+        assert!(follower.landed().await.expect("landed").is_err());
+
+        let leader = lead(&flights, flight);
+        let follower = follow(&flights, flight);
+        drop(leader);
+        assert!(follower.landed().await.is_none());
+        lead(&flights, flight);
+    }
+
+    #[tokio::test]
+    async fn a_change_in_between_makes_it_another_flight() {
+        let (flights, before) = (Arc::<Flights>::default(), flight());
+        let _leader = lead(&flights, before);
+        let after = Flight { stamp: flight().stamp, ..before };
+        lead(&flights, after);
+    }
+}

@@ -1,0 +1,142 @@
+//! The layer in this process: bounded by bytes; what is used often stays (TinyLFU). It follows the same rules as
+//! Redis, so it is right while Redis is away, and useful too.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+
+use crate::cache::Kind;
+use crate::cache::entry::Entry;
+use crate::cache::key::Digest;
+use crate::cache::stats::{Happening, Layer, TenantStats};
+use crate::ids::{ScopeId, TenantId};
+
+/// What an entry takes besides its value: keys, stamp, counters, its places in maps; an estimate, rounded up.
+const OVERHEAD: usize = 320;
+/// The same for each scope it is listed under.
+const OVERHEAD_OF_SCOPE: usize = 96;
+
+/// Digests are made with a secret of the tenant; the tenant's id only helps to clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    pub tenant: TenantId,
+    pub digest: Digest,
+}
+
+pub(super) struct Held {
+    pub entry: Entry,
+    pub kind: Kind,
+    /// Whose changes make it worthless.
+    pub scopes: Vec<ScopeId>,
+    pub lifetime: Duration,
+    pub stats: Arc<TenantStats>,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.entry.value.len() + OVERHEAD + self.scopes.len() * OVERHEAD_OF_SCOPE
+    }
+}
+
+pub(super) struct Local {
+    entries: Cache<Address, Arc<Held>>,
+    index: Arc<Index>,
+}
+
+/// What lies under which scope. It may list what is gone, never for long.
+type Index = Mutex<HashMap<ScopeId, HashSet<Address>>>;
+
+struct OwnLifetime;
+
+impl Expiry<Address, Arc<Held>> for OwnLifetime {
+    fn expire_after_create(&self, _: &Address, held: &Arc<Held>, _: Instant) -> Option<Duration> {
+        Some(held.lifetime)
+    }
+
+    fn expire_after_update(&self, _: &Address, held: &Arc<Held>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(held.lifetime)
+    }
+}
+
+impl Local {
+    pub fn new(bytes: u64) -> Self {
+        let index = Arc::<Index>::default();
+        let listed = index.clone();
+        let entries = Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|_, held: &Arc<Held>| held.bytes().try_into().unwrap_or(u32::MAX))
+            .expire_after(OwnLifetime)
+            .eviction_listener(move |address, held, cause| removed(&listed, &address, &held, cause))
+            .support_invalidation_closures()
+            .build();
+        Self { entries, index }
+    }
+
+    pub fn get(&self, address: &Address) -> Option<Arc<Held>> {
+        self.entries.get(address)
+    }
+
+    pub fn put(&self, address: Address, held: Held) {
+        let held = Arc::new(held);
+        held.stats.held(held.kind, 1, held.bytes() as i64);
+        self.entries.insert(address, held.clone());
+        // After the insertion, which may remove another entry, and so ask for the index.
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        for scope in &held.scopes {
+            index.entry(*scope).or_default().insert(address);
+        }
+    }
+
+    pub fn remove(&self, address: &Address) {
+        self.entries.invalidate(address);
+    }
+
+    /// Everything that depends on one of these scopes.
+    pub fn remove_scopes(&self, scopes: &[ScopeId]) {
+        for scope in scopes {
+            let listed = self.index.lock().unwrap_or_else(PoisonError::into_inner).remove(scope);
+            listed.into_iter().flatten().for_each(|address| self.entries.invalidate(&address));
+        }
+    }
+
+    pub fn remove_tenant(&self, tenant: TenantId) {
+        let of_tenant = self.entries.invalidate_entries_if(move |address, _| address.tenant == tenant);
+        if let Err(error) = of_tenant {
+            tracing::error!(%error, "entries of a tenant cannot be told apart: clearing all");
+            self.clear();
+        }
+    }
+
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
+    /// Does now what is done bit by bit otherwise: makes room, lets go of what has expired.
+    pub fn tidy(&self) {
+        self.entries.run_pending_tasks();
+    }
+}
+
+fn removed(index: &Index, address: &Address, held: &Held, cause: RemovalCause) {
+    held.stats.held(held.kind, -1, -(held.bytes() as i64));
+    match cause {
+        RemovalCause::Size => held.stats.count(held.kind, Layer::Local, Happening::Eviction),
+        RemovalCause::Expired => held.stats.count(held.kind, Layer::Local, Happening::Expiration),
+        RemovalCause::Explicit => {}
+        // Its successor lies at the same address and is listed there.
+        RemovalCause::Replaced => return,
+    }
+    let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+    for scope in &held.scopes {
+        if let Some(listed) = index.get_mut(scope) {
+            listed.remove(address);
+            if listed.is_empty() {
+                index.remove(scope);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What was computed, kept for as long as it is proved fresh: a layer in this process in front of Redis. No answer
+//! rests on Redis, on an event, or on a clock of this machine; `stamp` says on what it does.
+//!
+//! ```text
+//! key        what a thing is called          stamp    what proves it fresh
+//! vault      naming and sealing by tenant    entry    the two together, packed
+//! local      the layer in this process       flights  one computes, others wait
+//! eviction   events free memory early        stats    what is counted
+//! ```
+//!
+//! Knows no feature: what a key is made of and what a stamp covers, the features say.
+
+mod entry;
+mod eviction;
+mod flights;
+mod key;
+mod kind;
+mod local;
+mod stamp;
+mod stats;
+mod store;
+mod vault;
+
+pub use entry::{Cost, Millis};
+pub use eviction::follow;
+pub use flights::{Boarding, Follow, Lead};
+pub use key::{Digest, Key, Value};
+pub use kind::Kind;
+pub use stamp::Stamp;
+pub use stats::{Happening, Layer, Saving, Stats, TenantStats};
+pub use store::{Cache, Hit, Made, Slot, Wanted};
+pub use vault::Owner;

@@ -1,0 +1,254 @@
+//! What the caches count, by tenant, kind and layer: for `GET /v1/cache/stats` since the last reset, for Prometheus
+//! since the start. Counts are of this instance.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use strum::VariantArray;
+use time::OffsetDateTime;
+
+use crate::cache::{Cost, Kind};
+use crate::ids::TenantId;
+
+/// Where an entry was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Layer {
+    Local,
+    Redis,
+}
+
+impl Layer {
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What can happen in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Happening {
+    Hit,
+    Miss,
+    /// Found, but something it depends on has changed since.
+    Stale,
+    /// Made room for others.
+    Eviction,
+    /// Reached the end of its time.
+    Expiration,
+    Error,
+    Timeout,
+}
+
+/// What hits spare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Saving {
+    /// Waited for a computation that was under way instead of starting another.
+    SharedComputations,
+    EmbeddingCalls,
+    EmbeddingTokens,
+    Microseconds,
+}
+
+/// Counts twice: since the last reset, and since the start.
+struct Meter {
+    since_reset: AtomicU64,
+    total: IntCounter,
+}
+
+impl Meter {
+    fn of(total: IntCounter) -> Self {
+        Self { since_reset: AtomicU64::new(0), total }
+    }
+
+    fn add(&self, count: u64) {
+        self.since_reset.fetch_add(count, Ordering::Relaxed);
+        self.total.inc_by(count);
+    }
+
+    fn get(&self) -> u64 {
+        self.since_reset.load(Ordering::Relaxed)
+    }
+}
+
+/// How much there is now.
+struct Level {
+    now: AtomicI64,
+    total: IntGauge,
+}
+
+impl Level {
+    fn add(&self, change: i64) {
+        self.now.fetch_add(change, Ordering::Relaxed);
+        self.total.add(change);
+    }
+}
+
+struct OfKind {
+    layers: [Vec<Meter>; 2],
+    savings: Vec<Meter>,
+    entries: Level,
+    bytes: Level,
+}
+
+/// The counts of one tenant.
+pub struct TenantStats {
+    kinds: Vec<OfKind>,
+}
+
+impl TenantStats {
+    pub fn count(&self, kind: Kind, layer: Layer, happening: Happening) {
+        self.kinds[kind as usize].layers[layer as usize][happening as usize].add(1);
+    }
+
+    pub fn save(&self, kind: Kind, saving: Saving, count: u64) {
+        self.kinds[kind as usize].savings[saving as usize].add(count);
+    }
+
+    pub(super) fn hit(&self, kind: Kind, layer: Layer, cost: Cost) {
+        self.count(kind, layer, Happening::Hit);
+        self.save(kind, Saving::Microseconds, cost.micros.into());
+        if cost.tokens > 0 {
+            self.save(kind, Saving::EmbeddingCalls, 1);
+            self.save(kind, Saving::EmbeddingTokens, cost.tokens.into());
+        }
+    }
+
+    /// Entries came to the local layer (or left it), and so many bytes with them.
+    pub(super) fn held(&self, kind: Kind, entries: i64, bytes: i64) {
+        self.kinds[kind as usize].entries.add(entries);
+        self.kinds[kind as usize].bytes.add(bytes);
+    }
+
+    pub fn happened(&self, kind: Kind, layer: Layer, happening: Happening) -> u64 {
+        self.kinds[kind as usize].layers[layer as usize][happening as usize].get()
+    }
+
+    pub fn saved(&self, kind: Kind, saving: Saving) -> u64 {
+        self.kinds[kind as usize].savings[saving as usize].get()
+    }
+
+    /// Entries and bytes in the local layer now.
+    pub fn local(&self, kind: Kind) -> (u64, u64) {
+        let now = |level: &Level| level.now.load(Ordering::Relaxed).max(0) as u64;
+        let of = &self.kinds[kind as usize];
+        (now(&of.entries), now(&of.bytes))
+    }
+
+    fn reset(&self) {
+        let meters = self.kinds.iter().flat_map(|of| of.layers.iter().flatten().chain(&of.savings));
+        meters.for_each(|meter| meter.since_reset.store(0, Ordering::Relaxed));
+    }
+}
+
+/// The series that Prometheus sees.
+struct Series {
+    events: IntCounterVec,
+    savings: IntCounterVec,
+    entries: IntGaugeVec,
+    bytes: IntGaugeVec,
+    mismatches: IntCounter,
+}
+
+pub struct Stats {
+    tenants: RwLock<HashMap<TenantId, (Arc<TenantStats>, OffsetDateTime)>>,
+    series: Series,
+    /// Whether the series tell tenants apart.
+    by_tenant: bool,
+}
+
+impl Stats {
+    pub fn new(by_tenant: bool) -> anyhow::Result<Self> {
+        let counter = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["kind", "tenant"]);
+        let series = Series {
+            events: counter(
+                "cairn_cache_events_total",
+                "What happened to entries (hit, miss, stale, eviction, expiration, error, timeout).",
+                &["kind", "layer", "event", "tenant"],
+            )?,
+            savings: counter(
+                "cairn_cache_saved_total",
+                "What hits spared: embedding_calls, embedding_tokens, microseconds, shared_computations.",
+                &["kind", "saving", "tenant"],
+            )?,
+            entries: gauge("cairn_cache_entries", "Entries in the local layer.")?,
+            bytes: gauge("cairn_cache_bytes", "Bytes in the local layer.")?,
+            mismatches: IntCounter::new(
+                "cairn_cache_mismatch_total",
+                "Hits that differed from what was computed anew. Anything but 0 is a bug: please report it.",
+            )?,
+        };
+        Ok(Self { tenants: RwLock::default(), series, by_tenant })
+    }
+
+    /// The counts of a tenant, and since when they count.
+    pub fn of(&self, tenant: TenantId) -> (Arc<TenantStats>, OffsetDateTime) {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = tenants.get(&tenant) {
+            return stats.clone();
+        }
+        drop(tenants);
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let stats = || (Arc::new(self.series_of(tenant)), OffsetDateTime::now_utc());
+        tenants.entry(tenant).or_insert_with(stats).clone()
+    }
+
+    fn series_of(&self, tenant: TenantId) -> TenantStats {
+        let tenant = if self.by_tenant { tenant.to_string() } else { String::new() };
+        let of_kind = |kind: &Kind| {
+            let happening = |layer: Layer, happening: &Happening| {
+                let labels = [kind.name(), layer.name(), (*happening).into(), &tenant];
+                Meter::of(self.series.events.with_label_values(&labels))
+            };
+            let layer = |layer| Happening::VARIANTS.iter().map(|one| happening(layer, one)).collect();
+            let saving = |saving: &Saving| {
+                Meter::of(self.series.savings.with_label_values(&[kind.name(), (*saving).into(), &tenant]))
+            };
+            let level = |gauge: &IntGaugeVec| Level {
+                now: AtomicI64::new(0),
+                total: gauge.with_label_values(&[kind.name(), &tenant]),
+            };
+            OfKind {
+                layers: [layer(Layer::Local), layer(Layer::Redis)],
+                savings: Saving::VARIANTS.iter().map(saving).collect(),
+                entries: level(&self.series.entries),
+                bytes: level(&self.series.bytes),
+            }
+        };
+        TenantStats { kinds: Kind::VARIANTS.iter().map(of_kind).collect() }
+    }
+
+    /// Counts from here on. What Prometheus sees goes on.
+    pub fn reset(&self, tenant: TenantId) {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((stats, since)) = tenants.get_mut(&tenant) {
+            stats.reset();
+            *since = OffsetDateTime::now_utc();
+        }
+    }
+
+    /// Of a tenant that is gone.
+    pub(super) fn drop_tenant(&self, tenant: TenantId) {
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+    }
+
+    pub fn mismatch(&self) {
+        self.series.mismatches.inc();
+    }
+
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        let Series { events, savings, entries, bytes, mismatches } = &self.series;
+        vec![
+            Box::new(events.clone()),
+            Box::new(savings.clone()),
+            Box::new(entries.clone()),
+            Box::new(bytes.clone()),
+            Box::new(mismatches.clone()),
+        ]
+    }
+}

@@ -1,0 +1,329 @@
+//! The layered store: local first, then Redis; and how an entry is judged.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::cache::Stamp;
+use crate::cache::entry::{Cost, Entry, Millis};
+use crate::cache::flights::{Boarding, Flight, Flights};
+use crate::cache::key::{self, Digest, Key, Value};
+use crate::cache::local::{Address, Held, Local};
+use crate::cache::stats::{Happening, Layer, Stats, TenantStats};
+use crate::cache::vault::{Owner, Vault, Vaults};
+use crate::config;
+use crate::db::Db;
+use crate::ids::{ScopeId, TenantId};
+use crate::redis::{Put, Redis, Unavailable};
+use crate::sabotage::{Guard, is_off};
+use crate::secrets::SecretKey;
+
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    settings: config::Cache,
+    local: Local,
+    redis: Option<Redis>,
+    vaults: Vaults,
+    stats: Arc<Stats>,
+    flights: Arc<Flights>,
+    runtime: Handle,
+}
+
+/// Where a value of this key lies, if there is one; worked out once a request.
+pub struct Slot<K: Key> {
+    address: Address,
+    namespace: String,
+    vault: Arc<Vault>,
+    stats: Arc<TenantStats>,
+    /// Whose changes make it worthless.
+    scopes: Vec<ScopeId>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// What an entry must be to be taken: of this stamp, and valid at this moment of the database's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub stamp: Option<Stamp>,
+    pub now: Millis,
+}
+
+impl Wanted {
+    /// For what depends on nothing but its key.
+    pub const ANY: Self = Self { stamp: None, now: Millis::MIN };
+}
+
+/// A cached value, proved fresh.
+#[derive(Debug)]
+pub struct Hit<V> {
+    pub value: V,
+    pub layer: Layer,
+    pub made_at: Millis,
+    pub valid_until: Millis,
+}
+
+/// A value just computed, and what is known of it.
+pub struct Made<V> {
+    pub value: V,
+    pub stamp: Option<Stamp>,
+    pub made_at: Millis,
+    /// Not to be taken after this moment, however young it is.
+    pub valid_until: Millis,
+    pub cost: Cost,
+}
+
+enum Verdict {
+    Fresh,
+    Stale,
+    Expired,
+}
+
+impl Cache {
+    pub fn open(
+        settings: &config::Cache,
+        redis: Option<Redis>,
+        db: &Db,
+        operator: &SecretKey,
+        runtime: Handle,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            local: Local::new(settings.local_mb * 1024 * 1024),
+            redis,
+            vaults: Vaults::new(db.clone(), operator.clone()),
+            stats: Arc::new(Stats::new(settings.tenant_metrics)?),
+            flights: Arc::default(),
+            settings: settings.clone(),
+            runtime,
+        })))
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.0.stats
+    }
+
+    pub fn redis(&self) -> Option<&Redis> {
+        self.0.redis.as_ref()
+    }
+
+    /// The place of a value that depends on these scopes. None where it is not to be cached: its kind is off, or
+    /// its tenant is going.
+    pub async fn slot<K: Key>(&self, owner: &Owner, key: &K, scopes: Vec<ScopeId>) -> Option<Slot<K>> {
+        if !K::KIND.is_on(&self.0.settings) {
+            return None;
+        }
+        let (vault, namespace) = (self.0.vaults.of(owner).await?, key.namespace());
+        let digest = vault.digest(key, &namespace);
+        Some(self.slot_in(owner.tenant, vault, namespace, digest, scopes))
+    }
+
+    /// The same, of a key that is known by its digest.
+    pub async fn slot_at<K: Key>(&self, owner: &Owner, namespace: &str, digest: Digest) -> Option<Slot<K>> {
+        if !K::KIND.is_on(&self.0.settings) {
+            return None;
+        }
+        let vault = self.0.vaults.of(owner).await?;
+        Some(self.slot_in(owner.tenant, vault, namespace.to_owned(), digest, Vec::new()))
+    }
+
+    fn slot_in<K: Key>(
+        &self,
+        tenant: TenantId,
+        vault: Arc<Vault>,
+        namespace: String,
+        digest: Digest,
+        scopes: Vec<ScopeId>,
+    ) -> Slot<K> {
+        let (stats, _) = self.0.stats.of(tenant);
+        Slot { address: Address { tenant, digest }, namespace, vault, stats, scopes, kind: PhantomData }
+    }
+
+    pub async fn get<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> Option<Hit<K::Value>> {
+        match self.get_local(slot, wanted) {
+            Some(hit) => Some(hit),
+            None => self.get_redis(&[slot], wanted).await.pop().flatten(),
+        }
+    }
+
+    /// The same for many, with one call to Redis.
+    pub async fn get_many<K: Key>(&self, slots: &[&Slot<K>], wanted: &Wanted) -> Vec<Option<Hit<K::Value>>> {
+        let mut hits: Vec<_> = slots.iter().map(|slot| self.get_local(slot, wanted)).collect();
+        let missing: Vec<usize> = (0..slots.len()).filter(|index| hits[*index].is_none()).collect();
+        let asked: Vec<&Slot<K>> = missing.iter().map(|index| slots[*index]).collect();
+        for (index, hit) in missing.into_iter().zip(self.get_redis(&asked, wanted).await) {
+            hits[index] = hit;
+        }
+        hits
+    }
+
+    fn get_local<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> Option<Hit<K::Value>> {
+        let held = self.0.local.get(&slot.address);
+        taken(slot, wanted, Layer::Local, held.as_ref().map(|held| &held.entry))
+    }
+
+    async fn get_redis<K: Key>(&self, slots: &[&Slot<K>], wanted: &Wanted) -> Vec<Option<Hit<K::Value>>> {
+        let Some(redis) = self.0.redis.as_ref().filter(|_| !slots.is_empty()) else {
+            return slots.iter().map(|_| None).collect();
+        };
+        let names: Vec<String> = slots.iter().map(|slot| self.name(slot)).collect();
+        match redis.get(names.clone()).await {
+            Ok(found) => {
+                let opened = slots.iter().zip(names).zip(found).map(|((slot, name), sealed)| {
+                    let entry = sealed.and_then(|sealed| Entry::open(&slot.vault, &name, &sealed));
+                    let hit = taken(slot, wanted, Layer::Redis, entry.as_ref())?;
+                    self.keep_local(slot, entry?, wanted.now);
+                    Some(hit)
+                });
+                opened.collect()
+            }
+            Err(unavailable) => {
+                slots.iter().for_each(|slot| count_failure(slot, unavailable));
+                slots.iter().map(|_| None).collect()
+            }
+        }
+    }
+
+    /// What came from Redis is kept here as well, for the rest of its time.
+    fn keep_local<K: Key>(&self, slot: &Slot<K>, entry: Entry, now: Millis) {
+        let rest = entry.valid_until.saturating_sub(now.max(entry.made_at));
+        let rest = Duration::from_millis(rest.try_into().unwrap_or(0));
+        let lifetime = rest.min(K::KIND.lifetime(&self.0.settings));
+        let held = Held { entry, kind: K::KIND, scopes: slot.scopes.clone(), lifetime, stats: slot.stats.clone() };
+        if !lifetime.is_zero() {
+            self.0.local.put(slot.address, held);
+        }
+    }
+
+    /// Keeps what was computed: here at once, in Redis soon, if it can be reached.
+    pub fn put<K: Key>(&self, made: Vec<(&Slot<K>, Made<K::Value>)>) {
+        let mut puts = Vec::new();
+        for (slot, made) in made {
+            let lifetime = K::KIND.lifetime(&self.0.settings);
+            let end = made.made_at.saturating_add(lifetime.as_millis() as i64);
+            let valid_until = if made.stamp.is_some() { made.valid_until.min(end) } else { made.valid_until };
+            let ttl = Duration::from_millis((valid_until.saturating_sub(made.made_at)).max(0) as u64).min(lifetime);
+            let Made { value, stamp, made_at, cost, .. } = made;
+            let entry = Entry { stamp, made_at, valid_until, cost, value: value.pack() };
+            if self.0.redis.is_some() && !ttl.is_zero() {
+                let key = self.name(slot);
+                let indexes = slot.scopes.iter().map(|scope| self.index(slot.address.tenant, *scope)).collect();
+                puts.extend(entry.seal(&slot.vault, &key).map(|value| Put { key, value, ttl, indexes }));
+            }
+            self.keep_local(slot, entry, made_at);
+        }
+        if let Some(redis) = self.0.redis.clone().filter(|_| !puts.is_empty()) {
+            // Nobody waits for it, and whether it succeeds changes nothing.
+            self.0.runtime.spawn(async move { redis.put(puts).await });
+        }
+    }
+
+    /// Whether to compute what is not there, or to wait for someone who does already.
+    pub fn board<K: Key>(&self, slot: &Slot<K>, stamp: Option<Stamp>) -> Boarding {
+        let stamp = stamp.filter(|_| !is_off(Guard::FlightStamp));
+        self.0.flights.board(Flight { address: slot.address, stamp })
+    }
+
+    /// Forgets one value, here at once and in Redis if it can be reached.
+    pub async fn remove<K: Key>(&self, slot: &Slot<K>) {
+        self.0.local.remove(&slot.address);
+        if let Some(redis) = &self.0.redis {
+            redis.delete(vec![self.name(slot)]).await.ok();
+        }
+    }
+
+    /// Forgets here whatever depends on these scopes.
+    pub fn evict_scopes(&self, scopes: &[ScopeId]) {
+        self.0.local.remove_scopes(scopes);
+    }
+
+    pub fn evict_tenant(&self, tenant: TenantId) {
+        self.0.local.remove_tenant(tenant);
+    }
+
+    /// Forgets here all there is.
+    pub fn clear_local(&self) {
+        self.0.local.clear();
+    }
+
+    /// Does at once what the local layer does bit by bit, so that counts of it are exact.
+    pub fn tidy(&self) {
+        self.0.local.tidy();
+    }
+
+    fn name<K: Key>(&self, slot: &Slot<K>) -> String {
+        key::name(&self.0.settings.prefix, slot.address.tenant, &slot.namespace, slot.address.digest)
+    }
+
+    /// The index of what Redis holds that depends on a scope.
+    pub(super) fn index(&self, tenant: TenantId, scope: ScopeId) -> String {
+        key::index(&self.0.settings.prefix, tenant, scope)
+    }
+
+    /// With what the names of all entries of a tenant begin.
+    pub(super) fn prefix_of(&self, tenant: TenantId) -> String {
+        format!("{}{tenant}:", self.0.settings.prefix)
+    }
+}
+
+impl<K: Key> Slot<K> {
+    pub fn digest(&self) -> Digest {
+        self.address.digest
+    }
+
+    pub fn stats(&self) -> &TenantStats {
+        &self.stats
+    }
+}
+
+/// The value of an entry that is fresh; counts what it was otherwise.
+fn taken<K: Key>(slot: &Slot<K>, wanted: &Wanted, layer: Layer, entry: Option<&Entry>) -> Option<Hit<K::Value>> {
+    let count = |happening| slot.stats.count(K::KIND, layer, happening);
+    let Some(entry) = entry else {
+        count(Happening::Miss);
+        return None;
+    };
+    match judge(entry, wanted) {
+        Verdict::Fresh => {}
+        Verdict::Stale => {
+            count(Happening::Stale);
+            return None;
+        }
+        Verdict::Expired => {
+            count(Happening::Miss);
+            return None;
+        }
+    }
+    let Some(value) = K::Value::unpack(&entry.value) else {
+        count(Happening::Miss);
+        return None;
+    };
+    slot.stats.hit(K::KIND, layer, entry.cost);
+    Some(Hit { value, layer, made_at: entry.made_at, valid_until: entry.valid_until })
+}
+
+/// The one decision that everything rests on.
+fn judge(entry: &Entry, wanted: &Wanted) -> Verdict {
+    if entry.stamp != wanted.stamp && !is_off(Guard::StampCheck) {
+        return Verdict::Stale;
+    }
+    if entry.valid_until <= wanted.now {
+        return Verdict::Expired;
+    }
+    Verdict::Fresh
+}
+
+fn count_failure<K: Key>(slot: &Slot<K>, unavailable: Unavailable) {
+    match unavailable {
+        Unavailable::Resting => {}
+        Unavailable::TooSlow => slot.stats.count(K::KIND, Layer::Redis, Happening::Timeout),
+        Unavailable::Failed => slot.stats.count(K::KIND, Layer::Redis, Happening::Error),
+    }
+}
+
+impl<V> Hit<V> {
+    pub fn age(&self, now: Millis) -> Millis {
+        (now - self.made_at).max(0)
+    }
+}
