@@ -62,6 +62,8 @@ struct Readiness {
     embeddings: Check,
     /// Reported, not needed: without it memories can still be read, and recalled by words.
     provider: Check,
+    /// Reported, not needed: without it the caches live in each process alone.
+    redis: Check,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -72,7 +74,7 @@ struct Check {
 
 /// Is it ready to serve
 ///
-/// Needs Postgres, its schema and the embedding model; a provider of embeddings that is called is only reported. A server
+/// Needs Postgres, its schema and the embedding model; a provider of embeddings that is called is only reported, and so is Redis. A server
 /// that was told to stop is not ready from that moment.
 #[utoipa::path(tag = "open",
     responses((status = OK, body = Readiness), (status = SERVICE_UNAVAILABLE, body = Readiness)))]
@@ -80,7 +82,7 @@ struct Check {
 async fn readyz(app: Data<App>) -> HttpResponse {
     let (server, database, embeddings) = (server(&app), database(&app).await, embeddings(&app));
     let ready = server.ok && database.ok && embeddings.ok;
-    let readiness = Readiness { ready, server, database, embeddings, provider: provider(&app) };
+    let readiness = Readiness { ready, server, database, embeddings, provider: provider(&app), redis: redis(&app) };
     if ready { HttpResponse::Ok().json(readiness) } else { HttpResponse::ServiceUnavailable().json(readiness) }
 }
 
@@ -112,6 +114,13 @@ fn embeddings(app: &App) -> Check {
 fn provider(app: &App) -> Check {
     let state = app.embedder.provider_state();
     Check { ok: state.ok, detail: state.detail }
+}
+
+fn redis(app: &App) -> Check {
+    match app.cache.redis().map(|redis| redis.state()) {
+        Some(state) => Check { ok: state.ok, detail: state.detail },
+        None => Check { ok: true, detail: "not used".into() },
+    }
 }
 
 /// Metrics for Prometheus

@@ -26,6 +26,7 @@ pub mod tenants; // the customers
 pub mod agents; // who remembers
 pub mod memories; // remember, read, edit, forget
 pub mod recall; // find what answers a question
+pub mod insight; // what the caches do, and flushing them
 pub mod erase; // what takes several features' stores
 
 // Assembly: the only place that lists features.

@@ -24,7 +24,7 @@ use crate::auth::{Issuers, KeyUses};
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
 use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, render_problems};
-use crate::{agents, auth, erase, health, memories, recall, tenants};
+use crate::{agents, auth, erase, health, insight, memories, recall, tenants};
 
 /// Every feature with routes below `/v1`.
 fn features(cfg: &mut ServiceConfig) {
@@ -33,6 +33,7 @@ fn features(cfg: &mut ServiceConfig) {
     agents::routes(cfg);
     memories::routes(cfg);
     recall::routes(cfg);
+    insight::routes(cfg);
     erase::routes(cfg);
 }
 
@@ -142,6 +143,7 @@ fn description() -> OpenApi {
         ("memories", "What agents remember."),
         ("recall", "Finding what answers a question."),
         ("agents", "Who remembers."),
+        ("cache", "What is cached: statistics, flushing."),
         ("keys", "Credentials: API keys, and tokens made from them."),
         ("tenant", "One's own tenant: settings, quotas, limits, usage."),
         ("platform", "For the operator: tenants."),

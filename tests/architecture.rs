@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 24] = [
+const MODULES: [(&str, u8); 25] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -27,6 +27,7 @@ const MODULES: [(&str, u8); 24] = [
     ("agents", 2),
     ("memories", 2),
     ("recall", 2),
+    ("insight", 2),
     ("erase", 2),
     ("server", 3),
     ("health", 3),

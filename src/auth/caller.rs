@@ -124,6 +124,10 @@ permits! {
     Writer requires MemoriesWrite,
     /// May issue and revoke keys.
     KeyManager requires KeysManage,
+    /// May see what the caches do.
+    CacheReader requires CacheRead,
+    /// May flush the caches.
+    CacheManager requires CacheManage,
     /// May see and change its tenant.
     TenantAdmin requires TenantAdmin,
     /// Manages tenants, and reads nothing of theirs.

@@ -15,7 +15,9 @@ mod store;
 mod token;
 mod uses;
 
-pub use caller::{Caller, Holder, KeyManager, Membership, Operator, Reader, Subject, TenantAdmin, Writer};
+pub use caller::{
+    CacheManager, CacheReader, Caller, Holder, KeyManager, Membership, Operator, Reader, Subject, TenantAdmin, Writer,
+};
 pub use issuers::Issuers;
 pub use key::PlainKey;
 pub use middleware::authenticate;

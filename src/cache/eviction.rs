@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use strum::VariantArray;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Kind};
 use crate::events::{Bus, Delivery, Event, Notice, Origin, Subscription};
-use crate::redis::Redis;
+use crate::ids::TenantId;
+use crate::redis::{Redis, Unavailable};
 
 /// Starts to listen; the tasks end when the bus is closed and what was queued is done.
 pub fn follow(cache: &Cache, bus: &Bus, runtime: &Handle) -> Vec<JoinHandle<()>> {
@@ -34,10 +36,10 @@ async fn evict(cache: Cache, mut heard: Subscription) {
 }
 
 fn evict_one(cache: &Cache, notice: &Notice) {
-    match notice.event {
-        Event::CacheFlushed { everything: true } => cache.evict_tenant(notice.tenant),
+    match &notice.event {
+        Event::CacheFlushed { kinds, whole: true } => cache.evict_kinds(notice.tenant, &named(kinds)),
         Event::TenantErased => {
-            cache.evict_tenant(notice.tenant);
+            cache.evict_kinds(notice.tenant, Kind::VARIANTS);
             cache.stats().drop_tenant(notice.tenant);
         }
         Event::CacheStatsReset => cache.stats().reset(notice.tenant),
@@ -57,11 +59,27 @@ async fn delete(cache: Cache, redis: Redis, mut heard: Subscription) {
     }
 }
 
+/// Embeddings are flushed by a new secret, and nothing that was named with the old one is found again.
+fn named(kinds: &[String]) -> Vec<Kind> {
+    let all = kinds.iter().any(|kind| kind == Kind::Embedding.name());
+    Kind::VARIANTS.iter().copied().filter(|kind| all || kinds.iter().any(|name| name == kind.name())).collect()
+}
+
+async fn clear(cache: &Cache, redis: &Redis, tenant: TenantId, kinds: &[Kind]) -> Result<u64, Unavailable> {
+    if kinds.len() == Kind::VARIANTS.len() {
+        return redis.clear(&cache.prefix_of(tenant)).await;
+    }
+    let mut deleted = 0;
+    for kind in kinds {
+        deleted += redis.clear(&format!("{}{}", cache.prefix_of(tenant), kind.namespace())).await?;
+    }
+    Ok(deleted)
+}
+
 async fn delete_one(cache: &Cache, redis: &Redis, notice: Arc<Notice>) {
-    let done = match notice.event {
-        Event::CacheFlushed { everything: true } | Event::TenantErased => {
-            redis.clear(&cache.prefix_of(notice.tenant)).await
-        }
+    let done = match &notice.event {
+        Event::CacheFlushed { kinds, whole: true } => clear(cache, redis, notice.tenant, &named(kinds)).await,
+        Event::TenantErased => clear(cache, redis, notice.tenant, Kind::VARIANTS).await,
         _ if notice.scopes.is_empty() => return,
         _ => {
             let indexes = notice.scopes.iter().map(|scope| cache.index(notice.tenant, *scope)).collect();

@@ -40,6 +40,15 @@ impl Kind {
         self.into()
     }
 
+    /// With what the names of its entries begin, after the tenant.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Self::Embedding => "emb:",
+            Self::Recall => "rag:",
+            Self::Circle => "circle:",
+        }
+    }
+
     /// Whether the settings want it cached.
     pub(super) fn is_on(self, settings: &config::Cache) -> bool {
         settings.enabled

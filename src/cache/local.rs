@@ -103,8 +103,10 @@ impl Local {
         }
     }
 
-    pub fn remove_tenant(&self, tenant: TenantId) {
-        let of_tenant = self.entries.invalidate_entries_if(move |address, _| address.tenant == tenant);
+    pub fn remove_kinds(&self, tenant: TenantId, kinds: Vec<Kind>) {
+        let of_tenant = self
+            .entries
+            .invalidate_entries_if(move |address, held| address.tenant == tenant && kinds.contains(&held.kind));
         if let Err(error) = of_tenant {
             tracing::error!(%error, "entries of a tenant cannot be told apart: clearing all");
             self.clear();

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::cache::Stamp;
 use crate::cache::entry::{Cost, Entry, Millis};
 use crate::cache::flights::{Boarding, Flight, Flights};
 use crate::cache::key::{self, Digest, Key, Value};
 use crate::cache::local::{Address, Held, Local};
 use crate::cache::stats::{Happening, Layer, Stats, TenantStats};
 use crate::cache::vault::{Owner, Vault, Vaults};
+use crate::cache::{Kind, Stamp};
 use crate::config;
 use crate::db::Db;
 use crate::ids::{ScopeId, TenantId};
@@ -238,8 +238,9 @@ impl Cache {
         self.0.local.remove_scopes(scopes);
     }
 
-    pub fn evict_tenant(&self, tenant: TenantId) {
-        self.0.local.remove_tenant(tenant);
+    /// Forgets here whatever the tenant has of these kinds.
+    pub fn evict_kinds(&self, tenant: TenantId, kinds: &[Kind]) {
+        self.0.local.remove_kinds(tenant, kinds.to_vec());
     }
 
     /// Forgets here all there is.

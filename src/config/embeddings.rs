@@ -1,5 +1,6 @@
 //! The section `embeddings`: which provider turns texts into vectors, and how far it is trusted.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::bail;
@@ -23,6 +24,8 @@ pub struct Embeddings {
     /// For `local`: a folder in Hugging Face layout. Unset: the fetched all-MiniLM-L6-v2.
     /// For `openai`: the name of the model, as the endpoint knows it.
     pub model: Option<String>,
+    /// What a million tokens cost, by the name of the model, in whatever currency; shown as what the cache saves.
+    pub prices: BTreeMap<String, f64>,
     /// For `openai` required, for `hashed` 384 if unset; a local model knows its own.
     pub dimensions: Option<usize>,
     /// Threads that do nothing but embed; 0 means half of the cores, at least one.
@@ -56,6 +59,7 @@ impl Default for Embeddings {
         Self {
             provider: ProviderName::Local,
             model: None,
+            prices: BTreeMap::new(),
             dimensions: None,
             threads: 0,
             query_deadline_ms: 2_000,
@@ -75,6 +79,9 @@ impl Default for Embeddings {
 
 impl Embeddings {
     pub(super) fn validate(&self) -> anyhow::Result<()> {
+        if let Some((model, price)) = self.prices.iter().find(|(_, price)| !price.is_finite() || **price < 0.0) {
+            bail!("configuration: setting embeddings.prices.{model}: must be 0 or more, not {price}");
+        }
         if let Some(dimensions) = self.dimensions {
             in_range("dimensions", dimensions, 1, 16_000)?;
         }
@@ -82,6 +89,11 @@ impl Embeddings {
             self.validate_openai()?;
         }
         Ok(())
+    }
+
+    /// Of the model in use; nothing unless it is set.
+    pub fn price_per_million_tokens(&self) -> f64 {
+        self.model.as_ref().and_then(|model| self.prices.get(model)).copied().unwrap_or(0.0)
     }
 
     fn validate_openai(&self) -> anyhow::Result<()> {

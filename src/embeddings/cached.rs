@@ -42,15 +42,13 @@ impl Key for TextKey {
     type Value = Packed;
 
     fn namespace(&self) -> String {
-        NAMESPACE.into()
+        Self::KIND.namespace().into()
     }
 
     fn identity(&self) -> &[u8] {
         &self.0
     }
 }
-
-const NAMESPACE: &str = "emb:";
 
 /// The windows of a text in half precision: a version, dimensions, then the numbers, all little-endian.
 struct Packed(Bytes);
@@ -240,7 +238,7 @@ impl Embedder {
     /// The same, of a text known by its hash.
     pub async fn cached_by_hash(&self, owner: &Owner, hash: TextHash) -> Option<Windows> {
         let cache = self.cache.as_ref()?;
-        let slot = cache.slot_at::<TextKey>(owner, NAMESPACE, hash.0).await?;
+        let slot = cache.slot_at::<TextKey>(owner, Kind::Embedding.namespace(), hash.0).await?;
         self.checked(&cache.get(&slot, &Wanted::ANY).await?.value)
     }
 
@@ -260,7 +258,7 @@ impl Embedder {
 
     pub async fn invalidate_hash(&self, owner: &Owner, hash: TextHash) {
         let Some(cache) = &self.cache else { return };
-        if let Some(slot) = cache.slot_at::<TextKey>(owner, NAMESPACE, hash.0).await {
+        if let Some(slot) = cache.slot_at::<TextKey>(owner, Kind::Embedding.namespace(), hash.0).await {
             cache.remove(&slot).await;
         }
     }

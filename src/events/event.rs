@@ -36,10 +36,10 @@ pub enum Event {
     #[serde(rename = "tenant.erased")]
     #[strum(serialize = "tenant.erased")]
     TenantErased,
-    /// `everything`: all that is cached for the tenant; else what depends on the scopes of the notice.
+    /// `whole`: of these kinds, all that is cached for the tenant; else what depends on the scopes of the notice.
     #[serde(rename = "cache.flushed")]
     #[strum(serialize = "cache.flushed")]
-    CacheFlushed { everything: bool },
+    CacheFlushed { kinds: Vec<String>, whole: bool },
     #[serde(rename = "cache.stats_reset")]
     #[strum(serialize = "cache.stats_reset")]
     CacheStatsReset,
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_event_has_one_name() {
-        let event = Event::CacheFlushed { everything: true };
+        let event = Event::CacheFlushed { kinds: vec!["recall".into()], whole: true };
         let json = serde_json::to_value(&event).expect("JSON");
         assert_eq!(json["event"], event.name());
     }

@@ -65,7 +65,10 @@ impl RecallKey {
             token_budget: *token_budget,
             explain: *explain,
         };
-        Ok(Self { namespace: format!("rag:agent:{agent}:"), identity: serde_json::to_vec(&canonical)? })
+        Ok(Self {
+            namespace: format!("{}agent:{agent}:", Self::KIND.namespace()),
+            identity: serde_json::to_vec(&canonical)?,
+        })
     }
 }
 

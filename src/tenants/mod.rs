@@ -7,5 +7,5 @@ mod store;
 
 pub use model::{Quotas, Settings, Status, Tenant, TenantPatch, Usage};
 pub use routes::routes;
-pub use service::{Founding, create, find_by_name, list, patch};
+pub use service::{Founding, cache_secret_purpose, create, find_by_name, list, patch};
 pub use store::{find, find_for_update, update};

@@ -70,9 +70,14 @@ pub async fn create(db: &Db, seal: &SecretKey, name: &Name, embedding_pin: &str)
     Ok(tenant)
 }
 
+/// The purpose that the cache secret is sealed for. It names the tenant, so that one tenant's secret cannot be moved
+/// to another.
+pub fn cache_secret_purpose(tenant: TenantId) -> String {
+    format!("cache:{tenant}")
+}
+
 async fn insert(tx: &mut WriteTx, seal: &SecretKey, tenant: TenantId, name: &Name, embedding_pin: &str) -> Result<()> {
-    // The purpose names the tenant, so that one tenant's secret cannot be moved to another.
-    let cache_secret = seal.seal(&format!("cache:{tenant}"), SecretKey::random().bytes())?;
+    let cache_secret = seal.seal(&cache_secret_purpose(tenant), SecretKey::random().bytes())?;
     store::insert(tx, tenant, name, ScopeId::random(), embedding_pin).await?;
     store::insert_secret(tx, tenant, "cache", &cache_secret).await?;
     tx.announce(Event::TenantCreated);

@@ -264,7 +264,7 @@ async fn many_texts_are_split_over_calls_and_keep_their_order() {
     for n in [0, 1, 2_047, 2_048, 4_095, 4_096] {
         let alone = embedder.embed_query(&owner, &texts[n]).await.expect("a vector");
         let cosine: f32 = alone.iter().zip(&vectors[n][0]).map(|(x, y)| x * y).sum();
-        assert!(cosine > 0.9999, "text {n}: {cosine}");
+        assert!(cosine > 0.999, "text {n}: {cosine}");
     }
 
     let long: Vec<String> = (0..100).map(|n| format!("long{n} {}", "stone ".repeat(1_300))).collect();

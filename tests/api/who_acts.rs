@@ -158,7 +158,7 @@ fn refusal(principal: &Principal, operation: &Operation, target: &Target) -> Opt
     if operation.path == "/v1/auth/token" && !principal.is_key {
         return Some((403, "insufficient_scope"));
     }
-    if operation.path == "/v1/tenant/export" && acts_as.is_some() {
+    if ["/v1/tenant/export", "/v1/cache/flush"].contains(&operation.path.as_str()) && acts_as.is_some() {
         return Some((403, "insufficient_scope"));
     }
     if acts_as.is_some() && target.author.is_some() && target.author != acts_as {
