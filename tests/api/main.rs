@@ -20,6 +20,9 @@ mod openapi;
 mod recall;
 mod restore;
 mod security;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "tests/chaos uses the rest")]
+mod support;
 mod tenants;
 mod tokens;
 mod who_acts;

@@ -2,8 +2,6 @@
 //! `Client` a caller with a key. Everything ends and is removed when the test drops it.
 
 mod client;
-mod cluster;
-pub mod provider;
 pub mod proxy;
 mod spec;
 
@@ -23,8 +21,9 @@ use cairn::{server, tenants};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
+pub use crate::support::cluster::Cluster;
+pub use crate::support::{provider, runtime_dir};
 pub use client::{Answer, Client};
-pub use cluster::{Cluster, runtime_dir};
 
 /// A database of a test, dropped with it.
 pub struct Database {

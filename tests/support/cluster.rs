@@ -13,15 +13,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-const TEMPLATE: &str = "cairn_template";
+use super::runtime_dir;
 
-/// The fetched Postgres, Redis and model; `make runtime` puts them there.
-pub fn runtime_dir() -> PathBuf {
-    let folder = std::env::var_os("CAIRN_RUNTIME_DIR")
-        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/.runtime").into(), PathBuf::from);
-    assert!(folder.join("postgres/bin/postgres").exists(), "no Postgres in {}: run `make runtime`", folder.display());
-    folder
-}
+const TEMPLATE: &str = "cairn_template";
 
 pub struct Cluster {
     folder: PathBuf,
@@ -253,7 +247,7 @@ async fn make_template(cluster: &Cluster) {
     cairn::db::migrate(&options).await.expect("the schema");
     let owner = options.options([("role", "cairn_owner"), ("search_path", "cairn,public")]);
     let mut owner = owner.connect().await.expect("connects");
-    sqlx::raw_sql(include_str!("../audit.sql")).execute(&mut owner).await.expect("the audit");
+    sqlx::raw_sql(include_str!("../api/audit.sql")).execute(&mut owner).await.expect("the audit");
     owner.close().await.expect("closes");
 }
 
@@ -269,8 +263,8 @@ fn fingerprint() -> u32 {
     for migration in cairn::db::MIGRATOR.iter() {
         hash.update(&migration.checksum);
     }
-    hash.update(include_str!("../../../src/db/bootstrap.sql").as_bytes());
-    hash.update(include_str!("../audit.sql").as_bytes());
+    hash.update(include_str!("../../src/db/bootstrap.sql").as_bytes());
+    hash.update(include_str!("../api/audit.sql").as_bytes());
     hash.update(include_str!("cluster.rs").as_bytes());
     hash.update(postgres("postgres").as_bytes());
     hash.finalize()
