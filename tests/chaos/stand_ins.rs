@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::fault::{Fault, FaultProxy, Target};
-use crate::support::redis::{Address, Redis, wait};
+use crate::support::process::wait;
+use crate::support::redis::{Address, Redis};
 use crate::support::redis_cluster::RedisCluster;
 
 const SHORT: Duration = Duration::from_millis(200);

@@ -179,7 +179,8 @@ fn postgres(program: &str) -> String {
 
 /// A shell stands between: when this process ends, however it ends, its pipe closes and Postgres is told.
 fn start(folder: &Path) -> Child {
-    let log = File::create(folder.join("log")).expect("a log file");
+    // What it said before a restart still counts.
+    let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
     command("/bin/sh")
         .args([
             "-c",

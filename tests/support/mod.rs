@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod fault;
+pub mod process;
 pub mod provider;
 pub mod redis;
 pub mod redis_cluster;

@@ -2,25 +2,16 @@
 //! process, however that ends, and leave nothing behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_redis::redis::{self, AsyncConnectionConfig, Cmd, FromRedisValue, RedisResult};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rand::RngExt;
+use nix::sys::signal::Signal;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A shell stands between: when this process ends, however it ends, its pipe closes, and Redis and its folder go.
-/// A line instead of the end keeps the folder, for the next start.
-const WRAPPER: &str = "\"$@\" </dev/null >\"$CAIRN_TEST_FOLDER/log\" 2>&1 & echo $!; \
-     if read -r _; then kill -KILL $!; wait $!; else kill -KILL $!; wait $!; rm -rf \"$CAIRN_TEST_FOLDER\"; fi";
+use super::process::{LOG, Program, free_port, temporary_folder, wait};
 
 /// Where it listens.
 #[derive(Debug, Clone)]
@@ -35,12 +26,7 @@ pub struct Redis {
     arguments: Vec<String>,
     /// User and password, as they stand in a URL.
     credentials: Option<String>,
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    wrapper: Child,
-    redis: Pid,
+    running: Mutex<Option<Program>>,
 }
 
 impl Redis {
@@ -88,16 +74,15 @@ impl Redis {
 
     /// A port that is free may be taken before Redis comes to it: then with another.
     async fn open_in(folder: PathBuf, arguments: &[&str], credentials: Option<String>) -> Self {
+        let mut redis = Self::new(Address::Port(free_port()), folder, arguments, credentials);
         for _ in 0..10 {
-            let address = Address::Port(free_port());
-            let redis = Self::new(address, folder.clone(), arguments, credentials.clone());
             if redis.spawn().await {
                 return redis;
             }
-            // The next attempt needs the folder.
-            redis.end(true);
+            redis.kill();
+            redis.address = Address::Port(free_port());
         }
-        panic!("Redis does not start: {}", fs::read_to_string(folder.join("log")).unwrap_or_default());
+        panic!("Redis does not start: {}", redis.log());
     }
 
     fn new(address: Address, folder: PathBuf, arguments: &[&str], credentials: Option<String>) -> Self {
@@ -143,7 +128,7 @@ impl Redis {
 
     /// Ends it without a word.
     pub fn kill(&self) {
-        self.end(true);
+        self.running.lock().expect("not poisoned").take().expect("it runs").kill();
     }
 
     /// It stays, and does nothing.
@@ -167,7 +152,7 @@ impl Redis {
     }
 
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
     }
 
     /// Until a replica has what its master has.
@@ -180,64 +165,35 @@ impl Redis {
     }
 
     fn signal(&self, signal: Signal) {
-        let running = self.running.lock().expect("not poisoned");
-        kill(running.as_ref().expect("it runs").redis, signal).expect("a signal");
+        self.running.lock().expect("not poisoned").as_ref().expect("it runs").signal(signal);
     }
 
     /// Whether it came to serve; not if somebody else has its port.
     async fn spawn(&self) -> bool {
         // What the last one said would be taken for this one's.
-        fs::remove_file(self.folder.join("log")).ok();
-        let mut wrapper = self.command().spawn().expect("a shell");
-        let mut line = String::new();
-        BufReader::new(wrapper.stdout.take().expect("a pipe")).read_line(&mut line).expect("an id");
-        let redis = Pid::from_raw(line.trim().parse().expect("a number"));
-        *self.running.lock().expect("not poisoned") = Some(Running { wrapper, redis });
+        fs::remove_file(self.folder.join(LOG)).ok();
+        *self.running.lock().expect("not poisoned") = Some(Program::start(&self.command(), &self.folder));
         let ends = ["eady to accept", "Failed listening", "FATAL CONFIG"];
         wait("Redis starts", async || ends.iter().any(|end| self.log().contains(end))).await;
         self.log().contains(ends[0])
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", WRAPPER, "sh"]).arg(binary());
+        let mut command = Command::new(binary());
         match &self.address {
             Address::Port(port) => command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]),
             Address::Socket(socket) => command.args(["--port", "0", "--unixsocket"]).arg(socket),
         };
-        command.arg("--dir").arg(&self.folder);
-        command.args(["--save", "", "--appendonly", "no"]).args(&self.arguments);
-        command.env("CAIRN_TEST_FOLDER", &self.folder).current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("--dir").arg(&self.folder).args(["--save", "", "--appendonly", "no"]).args(&self.arguments);
         command
-    }
-
-    fn end(&self, keep_folder: bool) {
-        let Some(mut running) = self.running.lock().expect("not poisoned").take() else { return };
-        let mut stdin = running.wrapper.stdin.take().expect("a pipe");
-        if keep_folder {
-            // A wrapper that is gone has nothing left to keep.
-            stdin.write_all(b"\n").ok();
-        }
-        drop(stdin);
-        running.wrapper.wait().expect("the wrapper ends");
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        self.end(false);
+        drop(self.running.lock().expect("not poisoned").take());
         // What was killed before has no wrapper any more.
         fs::remove_dir_all(&self.folder).ok();
-    }
-}
-
-/// Until it is so.
-pub async fn wait(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -249,18 +205,4 @@ fn binary() -> PathBuf {
         .flat_map(|folder| ["redis-server", "valkey-server"].map(|name| folder.join(name)))
         .find(|binary| binary.is_file())
         .expect("no redis-server: run `make runtime`")
-}
-
-fn temporary_folder() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("cairn-{}", &Uuid::new_v4().simple().to_string()[..12]));
-    fs::create_dir(&folder).expect("a temporary folder");
-    folder
-}
-
-/// Below those that the system gives to connections, so that it is still free after a restart; a cluster's nodes
-/// also listen 10,000 higher.
-fn free_port() -> u16 {
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let ports = std::iter::repeat_with(|| rand::rng().random_range(12_000..22_000)).take(100);
-    ports.into_iter().find(|port| is_free(port) && is_free(&(port + 10_000))).expect("a free port")
 }

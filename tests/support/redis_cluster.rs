@@ -2,7 +2,8 @@
 
 use deadpool_redis::redis::{self, FromRedisValue, RedisResult};
 
-use super::redis::{Redis, wait};
+use super::process::wait;
+use super::redis::Redis;
 
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
