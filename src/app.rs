@@ -63,10 +63,12 @@ impl App {
         let redis = redis.map(|url| Redis::open(&config.cache, url, runtime.clone())).transpose()?;
         let cache = Cache::open(&config.cache, redis.clone(), &db, &secret_key, runtime.clone())?;
         let embedder = embedder.behind(cache.clone());
+        let of_redis = redis.as_ref().map(Redis::collectors).unwrap_or_default();
         let mut listeners = cache::follow(&cache, &bus, &runtime);
         listeners.extend(redis.map(|redis| relay(&bus, redis, format!("{}events", config.cache.prefix), &runtime)));
         let metrics = Metrics::new()?;
-        let counted = embedder.collectors().into_iter().chain(bus.collectors()).chain(cache.stats().collectors());
+        let counted =
+            embedder.collectors().into_iter().chain(bus.collectors()).chain(cache.stats().collectors()).chain(of_redis);
         counted.into_iter().try_for_each(|collector| metrics.register(collector))?;
         let (listeners, stopping) = (Mutex::new(listeners), AtomicBool::new(false));
         Ok(Self { config, db, bus, cache, embedder, metrics, secret_key, cursor_key, listeners, stopping })
@@ -79,6 +81,7 @@ impl App {
         if timeout(DRAIN_PATIENCE, join_all(listeners)).await.is_err() {
             tracing::warn!("listeners to events did not end within {DRAIN_PATIENCE:?}");
         }
+        self.cache.redis().inspect(|redis| redis.close());
         self.db.close().await;
     }
 
