@@ -142,3 +142,108 @@ fn removed(index: &Index, address: &Address, held: &Held, cause: RemovalCause) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::cache::entry::Cost;
+    use crate::cache::stats::Stats;
+
+    const VALUE: usize = 768;
+
+    fn held(scopes: Vec<ScopeId>, stats: &Arc<TenantStats>) -> Held {
+        let entry = Entry {
+            stamp: None,
+            made_at: 0,
+            valid_until: i64::MAX,
+            cost: Cost::default(),
+            value: vec![0; VALUE].into(),
+        };
+        Held { entry, kind: Kind::Embedding, scopes, lifetime: Duration::from_secs(60), stats: stats.clone() }
+    }
+
+    fn stats(tenant: TenantId) -> Arc<TenantStats> {
+        Stats::new(false).expect("statistics").of(tenant).0
+    }
+
+    fn address(tenant: TenantId, number: usize) -> Address {
+        let mut digest = [0; 24];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        Address { tenant, digest: Digest(digest) }
+    }
+
+    /// A text used in every tenth request, ten used now and then, and hundreds used once.
+    fn requests() -> Vec<usize> {
+        (0..20_000)
+            .map(|number| match number % 10 {
+                0 => 0,
+                3 => 1 + number / 10 % 10,
+                _ => 100 + number,
+            })
+            .collect()
+    }
+
+    /// The share of requests for texts that come again which find theirs.
+    fn hit_rate(mut finds: impl FnMut(usize) -> bool) -> f64 {
+        let found: Vec<(usize, bool)> = requests().into_iter().map(|number| (number, finds(number))).collect();
+        let again = found.iter().filter(|(number, _)| *number < 100).count();
+        found.iter().filter(|(number, hit)| *number < 100 && *hit).count() as f64 / again as f64
+    }
+
+    #[test]
+    fn what_is_used_again_and_again_stays_and_what_is_used_once_goes() {
+        const ROOM: usize = 50;
+        let tenant = TenantId::new();
+        let stats = stats(tenant);
+        let local = Local::new((ROOM * (VALUE + OVERHEAD)) as u64);
+        let ours = hit_rate(|number| {
+            let hit = local.get(&address(tenant, number)).is_some();
+            if !hit {
+                local.put(address(tenant, number), held(Vec::new(), &stats));
+            }
+            local.tidy();
+            hit
+        });
+        let mut queue = VecDeque::new();
+        let fifo = hit_rate(|number| {
+            let hit = queue.contains(&number);
+            if !hit {
+                queue.push_back(number);
+                if queue.len() > ROOM {
+                    queue.pop_front();
+                }
+            }
+            hit
+        });
+        assert!(ours > 0.95 && fifo < 0.6, "hit rates: ours {ours:.3}, first in first out {fifo:.3}");
+        assert!(local.entries.weighted_size() <= (ROOM * (VALUE + OVERHEAD)) as u64);
+        assert!(stats.happened(Kind::Embedding, Layer::Local, Happening::Eviction) > 10_000);
+    }
+
+    #[test]
+    fn what_goes_is_listed_nowhere_and_counted_no_more() {
+        let tenant = TenantId::new();
+        let (stats, scopes) = (stats(tenant), [ScopeId::random(), ScopeId::random()]);
+        let local = Local::new(1 << 20);
+        for number in 0..10 {
+            local.put(address(tenant, number), held(vec![scopes[number % 2]], &stats));
+        }
+        local.put(address(tenant, 0), held(vec![scopes[0]], &stats));
+        local.tidy();
+        assert_eq!(stats.local(Kind::Embedding).0, 10);
+        local.remove_scopes(&scopes[..1]);
+        local.remove(&address(tenant, 1));
+        local.tidy();
+        assert_eq!(stats.local(Kind::Embedding).0, 4);
+        assert!(local.get(&address(tenant, 0)).is_none() && local.get(&address(tenant, 3)).is_some());
+        local.remove_kinds(tenant, vec![Kind::Recall]);
+        assert!(local.get(&address(tenant, 3)).is_some());
+        local.remove_kinds(tenant, vec![Kind::Embedding]);
+        assert!(local.get(&address(tenant, 3)).is_none());
+        local.tidy();
+        assert_eq!(stats.local(Kind::Embedding), (0, 0));
+        assert!(local.index.lock().expect("not poisoned").is_empty());
+    }
+}

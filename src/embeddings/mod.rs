@@ -21,12 +21,11 @@ use crate::cache::{Cache, Owner};
 use crate::config::{Config, Embeddings, ProviderName};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
-use cached::Task;
 use hashed::Hashed;
 use openai::OpenAi;
 use workers::Workers;
 
-pub use cached::TextHash;
+pub use cached::{Task, TextHash};
 pub use local::LocalModel;
 
 /// The form of the text that features hand over ("[date] speaker: content"). Vectors of different

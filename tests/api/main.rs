@@ -4,6 +4,7 @@
 mod agents;
 mod auth;
 mod bad_input;
+mod caches;
 mod cli;
 mod cursors;
 mod embedder;

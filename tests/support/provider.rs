@@ -21,6 +21,8 @@ pub type Items = Vec<(usize, Vec<String>)>;
 #[derive(Debug, Clone)]
 pub enum Act {
     Answer,
+    /// Answers after a while.
+    Delay(Duration),
     /// A wrong answer with status 200.
     Alter(fn(&mut Items)),
     /// Status, header lines, body.
@@ -127,6 +129,10 @@ async fn serve(connection: TcpStream, state: &State) -> io::Result<()> {
     while let Some(request) = read(&mut connection).await? {
         state.calls.lock().expect("not poisoned").push(request.clone());
         match state.act(&request) {
+            Act::Delay(pause) => {
+                tokio::time::sleep(pause).await;
+                say(&mut connection, 200, "", &answer(items(&request))).await?;
+            }
             Act::Answer => say(&mut connection, 200, "", &answer(items(&request))).await?,
             Act::Alter(alter) => {
                 let mut items = items(&request);
