@@ -151,3 +151,89 @@ fn remember(outcomes: &mut VecDeque<bool>, failed: bool) {
 pub fn pause() -> Duration {
     Duration::from_millis(rand::rng().random_range(PAUSE_MS))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Breaker {
+        let name = |name: &str| (name.to_owned(), "in a test".to_owned());
+        let ((gauge, help), (counter, also)) = (name("open"), name("opened"));
+        Breaker::closed(
+            Of::Calls,
+            IntGauge::new(gauge, help).expect("a gauge"),
+            IntCounter::new(counter, also).expect("a counter"),
+        )
+    }
+
+    fn fail(breaker: &Breaker, times: usize) -> usize {
+        (0..times).filter(|_| breaker.failed("no answer")).count()
+    }
+
+    #[test]
+    fn it_opens_after_five_failures_in_a_row() {
+        let breaker = breaker();
+        assert_eq!(fail(&breaker, 4), 0);
+        breaker.succeeded();
+        assert_eq!(fail(&breaker, 4), 0);
+        assert!(!breaker.is_open());
+        assert_eq!(fail(&breaker, 1), 1);
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn it_opens_when_half_of_twenty_failed() {
+        let breaker = breaker();
+        for _ in 0..9 {
+            breaker.succeeded();
+            fail(&breaker, 1);
+        }
+        breaker.succeeded();
+        assert!(!breaker.is_open(), "19 outcomes are not enough");
+        fail(&breaker, 1);
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn it_opens_once_however_many_fail_and_counts_that() {
+        let breaker = breaker();
+        assert_eq!(fail(&breaker, 1_000), 1);
+        assert_eq!((breaker.open.get(), breaker.opened.get()), (1, 1));
+    }
+
+    #[test]
+    fn a_probe_alone_closes_it() {
+        let breaker = breaker();
+        fail(&breaker, 5);
+        breaker.succeeded();
+        assert_eq!(breaker.describe(), ("open", Some("no answer".to_owned())), "an old call is no proof");
+        breaker.probe_begins();
+        assert_eq!(breaker.describe().0, "probing");
+        breaker.probe_failed("refused".to_owned());
+        assert_eq!(breaker.describe(), ("open", Some("refused".to_owned())));
+        breaker.probe_begins();
+        breaker.probe_succeeded();
+        assert_eq!((breaker.describe(), breaker.open.get()), (("closed", None), 0));
+        assert_eq!(fail(&breaker, 4), 0, "what failed before is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_change_hears_of_it_and_of_one_that_was_before() {
+        let breaker = std::sync::Arc::new(breaker());
+        breaker.wait_until_closed().await;
+        let (waiting, closer) = (breaker.clone(), breaker.clone());
+        let waiting = tokio::spawn(async move { waiting.wait_until_open().await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        fail(&breaker, 5);
+        waiting.await.expect("it hears");
+        let begin = Instant::now();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause()).await;
+            closer.probe_succeeded();
+        });
+        breaker.wait_until_closed().await;
+        let pause = begin.elapsed();
+        assert!((500..=2_000).contains(&pause.as_millis()), "{pause:?}");
+    }
+}

@@ -164,7 +164,9 @@ impl Calls {
                 self.breaker.wait_until_closed().await;
             }
             breaker.probe_begins();
-            match self.probe_once(&command()).await {
+            let outcome = self.probe_once(&command()).await;
+            self.metrics.called("probe", if outcome.is_ok() { "answered" } else { "failed" });
+            match outcome {
                 Ok(_) => breaker.probe_succeeded(),
                 Err(fault) => breaker.probe_failed(fault.cause()),
             }

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, PullingGauge};
 use super::breaker::{Breaker, Of};
 use super::pool::Pool;
 
-const COMMANDS: [&str; 6] = ["get", "put", "delete", "delete_indexed", "publish", "clear"];
+const COMMANDS: [&str; 7] = ["get", "put", "delete", "delete_indexed", "publish", "clear", "probe"];
 const OUTCOMES: [&str; 5] = ["answered", "refused", "slow", "failed", "resting"];
 
 pub struct Metrics {

@@ -147,7 +147,7 @@ pub fn was_used(loan: &Loan) -> bool {
     Object::metrics(loan).recycle_count > 0
 }
 
-/// As many connections at once as the pool holds, then few.
+/// Enough connections for a start and a restart, then few.
 struct Allowance {
     left: f64,
     most: f64,
@@ -180,7 +180,7 @@ impl Pool {
         let patience = limits.patience();
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(patience)).set_response_timeout(Some(patience));
-        let allowance = Mutex::new(Allowance::full(connections, Instant::now()));
+        let allowance = Mutex::new(Allowance::full(2 * connections, Instant::now()));
         // The last one used is the next one: the others may go when nobody needs them.
         let builder = managed::Pool::builder(Manager { target, config, allowance }).max_size(connections);
         Ok(Self { pool: builder.queue_mode(QueueMode::Lifo).build()?, patience })
@@ -210,5 +210,21 @@ impl Pool {
 
     pub fn close(&self) {
         self.pool.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_made_in_a_burst_and_then_twice_a_second() {
+        let begin = Instant::now();
+        let mut allowance = Allowance::full(10, begin);
+        let mut made = |milliseconds: u64| {
+            (0..100).filter(|_| allowance.take(begin + Duration::from_millis(milliseconds))).count()
+        };
+        assert_eq!([made(0), made(499), made(500), made(2_000)], [10, 0, 1, 3]);
+        assert_eq!(made(3_600_000), 10, "a long peace earns no larger burst");
     }
 }
