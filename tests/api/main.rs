@@ -19,6 +19,7 @@ mod migrations;
 mod openai;
 mod openapi;
 mod recall;
+mod redis;
 mod restore;
 mod security;
 #[path = "../support/mod.rs"]
