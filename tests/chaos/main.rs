@@ -1,6 +1,8 @@
 //! Promises that must hold whatever breaks: servers, dependencies and the way to them are hurt under load, and the
 //! history of what was promised is checked. `make chaos` is the long form.
 
+mod checker;
+mod history;
 mod stand_ins;
 #[expect(dead_code, reason = "tests/api uses the rest")]
 #[path = "../support/mod.rs"]

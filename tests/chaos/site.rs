@@ -1,0 +1,126 @@
+//! Three servers over one Postgres, one Redis or a cluster of them, and one embedding provider.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use sqlx::{Executor, PgConnection};
+
+use crate::instance::Instance;
+use crate::support::cluster::Cluster;
+use crate::support::fault::{FaultProxy, Target};
+use crate::support::provider::{KEY, Provider};
+use crate::support::redis::Redis;
+use crate::support::redis_cluster::RedisCluster;
+use crate::support::runtime_dir;
+
+pub const INSTANCES: usize = 3;
+
+/// What the servers keep their caches in.
+pub enum Cache {
+    Single(Redis),
+    Cluster(RedisCluster),
+}
+
+pub struct Site {
+    pub instances: Vec<Instance>,
+    pub postgres: Arc<Cluster>,
+    pub cache: Cache,
+    /// A key that may do everything in the one tenant.
+    pub key: String,
+    /// Answers as long as this is here.
+    _provider: Provider,
+}
+
+impl Site {
+    /// With these settings in addition; `CAIRN_SABOTAGE` needs the feature.
+    pub async fn start(cache: Cache, more: &[(&str, &str)]) -> Self {
+        let postgres = Cluster::own().await;
+        let database = postgres.clone_template().await;
+        let provider = Provider::start().await;
+        let mut settings = settings();
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        if more.iter().any(|(name, _)| *name == "CAIRN_SABOTAGE") {
+            dismiss_the_audit(&postgres, &database).await;
+        }
+        let mut instances = Vec::new();
+        for _ in 0..INSTANCES {
+            instances.push(instance(&settings, &postgres, &database, &cache, &provider).await);
+        }
+        let mut own = settings.clone();
+        own.extend(ways(&instances[0].postgres, &database, &instances[0].provider));
+        run(&own, &["tenant", "create", "chaos"]);
+        let key = run(&own, &["key", "create", "--tenant", "chaos"]).trim().to_owned();
+        Self { instances, postgres, cache, key, _provider: provider }
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.instances.iter().map(|instance| instance.url.clone()).collect()
+    }
+
+    /// Deadlocks that Postgres found.
+    pub fn deadlocks(&self) -> usize {
+        self.postgres.log().lines().filter(|line| line.starts_with("40P01")).count()
+    }
+}
+
+fn settings() -> Vec<(&'static str, String)> {
+    let settings = [
+        ("CAIRN_RUNTIME_DIR", runtime_dir().display().to_string().as_str()),
+        ("CAIRN_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+        ("CAIRN_HTTP__WORKERS", "1"),
+        ("CAIRN_LOG", "cairn=info,warn"),
+        ("CAIRN_EMBEDDINGS__PROVIDER", "openai"),
+        ("CAIRN_EMBEDDINGS__MODEL", "stones-1"),
+        ("CAIRN_EMBEDDINGS__DIMENSIONS", "32"),
+        ("CAIRN_EMBEDDINGS__API_KEY", KEY),
+    ];
+    settings.map(|(name, value)| (name, value.to_owned())).into()
+}
+
+async fn instance(
+    settings: &[(&'static str, String)],
+    cluster: &Cluster,
+    database: &str,
+    cache: &Cache,
+    embedder: &Provider,
+) -> Instance {
+    let postgres = FaultProxy::start(Target::Socket(cluster.socket())).await;
+    let provider = FaultProxy::start(Target::Port(embedder.address.port())).await;
+    let mut settings = settings.to_vec();
+    settings.extend(ways(&postgres, database, &provider));
+    let redis = match cache {
+        Cache::Single(redis) => {
+            let proxy = FaultProxy::start(Target::Port(redis.port())).await;
+            settings.push(("REDIS_URL", format!("redis://127.0.0.1:{}", proxy.port)));
+            Some(proxy)
+        }
+        Cache::Cluster(nodes) => {
+            settings.push(("REDIS_URL", nodes.url()));
+            settings.push(("CAIRN_CACHE__REDIS_CLUSTER", "true".into()));
+            None
+        }
+    };
+    Instance::start(&settings, postgres, provider, redis).await
+}
+
+fn ways(postgres: &FaultProxy, database: &str, provider: &FaultProxy) -> [(&'static str, String); 2] {
+    let url = format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", postgres.port);
+    [("DATABASE_URL", url), ("CAIRN_EMBEDDINGS__BASE_URL", format!("http://127.0.0.1:{}/v1", provider.port))]
+}
+
+/// Runs a verb that succeeds; what it printed.
+fn run(settings: &[(&str, String)], verb: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command.args(verb).env_clear().envs(settings.iter().map(|(name, value)| (name, value))).current_dir("/");
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The test database refuses commits without new stamps, which a control wants to see.
+async fn dismiss_the_audit(cluster: &Cluster, database: &str) {
+    use sqlx::ConnectOptions;
+    let mut connection: PgConnection = cluster.options().database(database).connect().await.expect("connects");
+    let dismiss = "DROP FUNCTION cairn.audit_stamp, cairn.audit_memory CASCADE";
+    connection.execute(dismiss).await.expect("no audit any more");
+}
