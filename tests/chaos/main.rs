@@ -1,9 +1,16 @@
 //! Promises that must hold whatever breaks: servers, dependencies and the way to them are hurt under load, and the
 //! history of what was promised is checked. `make chaos` is the long form.
 
+mod caller;
 mod checker;
+mod faults;
 mod history;
+mod instance;
+mod report;
+mod runs;
+mod site;
 mod stand_ins;
 #[expect(dead_code, reason = "tests/api uses the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+mod workload;

@@ -1,9 +1,9 @@
 //! Three servers over one Postgres, one Redis or a cluster of them, and one embedding provider.
 
-use std::process::Command;
 use std::sync::Arc;
 
-use sqlx::{Executor, PgConnection};
+use sqlx::{ConnectOptions, Executor};
+use tokio::process::Command;
 
 use crate::instance::Instance;
 use crate::support::cluster::Cluster;
@@ -33,7 +33,7 @@ pub struct Site {
 
 impl Site {
     /// With these settings in addition; `CAIRN_SABOTAGE` needs the feature.
-    pub async fn start(cache: Cache, more: &[(&str, &str)]) -> Self {
+    pub async fn start(cache: Cache, more: &[(&'static str, &str)]) -> Self {
         let postgres = Cluster::own().await;
         let database = postgres.clone_template().await;
         let provider = Provider::start().await;
@@ -48,8 +48,8 @@ impl Site {
         }
         let mut own = settings.clone();
         own.extend(ways(&instances[0].postgres, &database, &instances[0].provider));
-        run(&own, &["tenant", "create", "chaos"]);
-        let key = run(&own, &["key", "create", "--tenant", "chaos"]).trim().to_owned();
+        run(&own, &["tenant", "create", "chaos"]).await;
+        let key = run(&own, &["key", "create", "--tenant", "chaos"]).await.trim().to_owned();
         Self { instances, postgres, cache, key, _provider: provider }
     }
 
@@ -65,7 +65,6 @@ impl Site {
 
 fn settings() -> Vec<(&'static str, String)> {
     let settings = [
-        ("CAIRN_RUNTIME_DIR", runtime_dir().display().to_string().as_str()),
         ("CAIRN_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
         ("CAIRN_HTTP__WORKERS", "1"),
         ("CAIRN_LOG", "cairn=info,warn"),
@@ -74,7 +73,8 @@ fn settings() -> Vec<(&'static str, String)> {
         ("CAIRN_EMBEDDINGS__DIMENSIONS", "32"),
         ("CAIRN_EMBEDDINGS__API_KEY", KEY),
     ];
-    settings.map(|(name, value)| (name, value.to_owned())).into()
+    let runtime = ("CAIRN_RUNTIME_DIR", runtime_dir().display().to_string());
+    settings.map(|(name, value)| (name, value.to_owned())).into_iter().chain([runtime]).collect()
 }
 
 async fn instance(
@@ -109,18 +109,17 @@ fn ways(postgres: &FaultProxy, database: &str, provider: &FaultProxy) -> [(&'sta
 }
 
 /// Runs a verb that succeeds; what it printed.
-fn run(settings: &[(&str, String)], verb: &[&str]) -> String {
+async fn run(settings: &[(&str, String)], verb: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
     command.args(verb).env_clear().envs(settings.iter().map(|(name, value)| (name, value))).current_dir("/");
-    let output = command.output().expect("it runs");
+    let output = command.output().await.expect("it runs");
     assert!(output.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// The test database refuses commits without new stamps, which a control wants to see.
 async fn dismiss_the_audit(cluster: &Cluster, database: &str) {
-    use sqlx::ConnectOptions;
-    let mut connection: PgConnection = cluster.options().database(database).connect().await.expect("connects");
+    let mut connection = cluster.options().database(database).connect().await.expect("connects");
     let dismiss = "DROP FUNCTION cairn.audit_stamp, cairn.audit_memory CASCADE";
     connection.execute(dismiss).await.expect("no audit any more");
 }
