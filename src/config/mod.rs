@@ -148,6 +148,9 @@ impl Default for Log {
 /// Variables with our prefix that are no settings of the server but of its command-line clients.
 const CLIENT_VARIABLES: [&str; 2] = ["url", "api_key"];
 
+/// What a chaos build may be told to do without; elsewhere it is an unknown setting like any other.
+const CHAOS_VARIABLES: &[&str] = if cfg!(feature = "sabotage") { &["sabotage"] } else { &[] };
+
 /// Conventional names, and names that would collide with a section.
 fn setting_of(variable: &str) -> String {
     match variable {
@@ -181,6 +184,7 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
         .merge(
             Env::prefixed("CAIRN_")
                 .ignore(&CLIENT_VARIABLES)
+                .ignore(CHAOS_VARIABLES)
                 .map(|name| setting_of(&name.as_str().to_lowercase()).into())
                 .split("."),
         );
