@@ -1,5 +1,6 @@
 //! What is broken, one thing at a time, by dice: for a while, and then it is whole again.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use rand::{RngExt, SeedableRng};
 use strum::VariantArray;
 
 use crate::history::{History, Hurt};
+use crate::instance::Instance;
 use crate::site::{Cache, INSTANCES, Site};
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, FaultProxy};
 use crate::support::redis::Redis;
 use crate::support::redis_cluster::RedisCluster;
 
@@ -67,19 +69,21 @@ pub struct Faults<'a> {
     site: &'a Site,
     history: &'a History,
     dice: StdRng,
+    /// How long everything lasts, as a share of the usual.
+    tempo: f64,
     /// Of a Redis long ago.
     dump: Option<PathBuf>,
 }
 
 impl<'a> Faults<'a> {
-    pub fn new(site: &'a Site, history: &'a History, seed: u64) -> Self {
-        Self { site, history, dice: StdRng::seed_from_u64(seed), dump: None }
+    pub fn new(site: &'a Site, history: &'a History, seed: u64, tempo: f64) -> Self {
+        Self { site, history, dice: StdRng::seed_from_u64(seed), tempo, dump: None }
     }
 
-    /// Every 1 to 5 seconds something, for so long; each kind once before one comes again.
-    pub async fn inject(mut self, lasts: Duration) {
+    /// Something every few seconds, until then; each kind once before one comes again.
+    pub async fn inject(mut self, until: Duration) {
         let mut ahead: Vec<Break> = Vec::new();
-        while self.history.now() < lasts {
+        while self.history.now() < until {
             self.pause(500..2_000).await;
             if ahead.is_empty() {
                 ahead = Break::VARIANTS.iter().copied().filter(|one| one.is_for(&self.site.cache)).collect();
@@ -101,14 +105,14 @@ impl<'a> Faults<'a> {
     }
 
     async fn hurt_redis(&mut self, what: Break, redis: &Redis, instance: usize) {
-        let some = self.some();
+        let (all, long) = (&[0, 1, 2], 500..3_000);
         match what {
-            Break::RedisRefuses => self.ways_to_redis(&some, Fault::Refuse).await,
-            Break::RedisBlackHole => self.ways_to_redis(&some, Fault::BlackHole).await,
-            Break::RedisResets => self.ways_to_redis(&some, Fault::Reset).await,
-            Break::RedisSlow => self.ways_to_redis(&some, Fault::Latency(Duration::from_secs(2))).await,
-            Break::RedisLosesAnswers => self.ways_to_redis(&some, Fault::LoseAnswers).await,
-            Break::RedisCutOffFromOne => self.ways_to_redis(&[instance], Fault::BlackHole).await,
+            Break::RedisRefuses => self.ways(to_redis, all, Fault::Refuse, long).await,
+            Break::RedisBlackHole => self.ways(to_redis, all, Fault::BlackHole, long).await,
+            Break::RedisResets => self.ways(to_redis, all, Fault::Reset, long).await,
+            Break::RedisSlow => self.ways(to_redis, all, Fault::Latency(Duration::from_secs(2)), long).await,
+            Break::RedisLosesAnswers => self.ways(to_redis, all, Fault::LoseAnswers, long).await,
+            Break::RedisCutOffFromOne => self.ways(to_redis, &[instance], Fault::BlackHole, long).await,
             Break::RedisRestartsFromOldDump => self.restart_from_dump(redis).await,
             Break::RedisStops => self.stop(redis).await,
             Break::RedisForgetsAll => redis.flush_all().await,
@@ -162,10 +166,13 @@ impl<'a> Faults<'a> {
                 self.pause(0..500).await;
                 self.site.postgres.restart().await;
             }
-            Break::PostgresResets => self.ways(&some, Fault::Reset, 100..500).await,
-            Break::PostgresSlow => self.ways(&some, Fault::Latency(Duration::from_millis(100)), 500..2_000).await,
-            Break::ProviderRefuses => self.ways_to_provider(&some, Fault::Refuse).await,
-            _ => self.ways_to_provider(&some, Fault::BlackHole).await,
+            Break::PostgresResets => self.ways(to_postgres, &some, Fault::Reset, 100..500).await,
+            Break::PostgresSlow => {
+                let slow = Fault::Latency(Duration::from_millis(100));
+                self.ways(to_postgres, &some, slow, 500..2_000).await;
+            }
+            Break::ProviderRefuses => self.ways(to_provider, &some, Fault::Refuse, 500..3_000).await,
+            _ => self.ways(to_provider, &some, Fault::BlackHole, 500..3_000).await,
         }
     }
 
@@ -175,8 +182,8 @@ impl<'a> Faults<'a> {
         if self.dice.random_bool(0.6) { (0..INSTANCES).collect() } else { vec![one] }
     }
 
-    async fn pause(&mut self, millis: std::ops::Range<u64>) {
-        tokio::time::sleep(Duration::from_millis(self.dice.random_range(millis))).await;
+    async fn pause(&mut self, millis: Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.dice.random_range(millis)).mul_f64(self.tempo)).await;
     }
 
     async fn stop(&mut self, redis: &Redis) {
@@ -194,23 +201,29 @@ impl<'a> Faults<'a> {
         self.dump = Some(now);
     }
 
-    async fn ways_to_redis(&mut self, instances: &[usize], fault: Fault) {
-        let ways = || instances.iter().filter_map(|index| self.site.instances[*index].redis.as_ref());
-        ways().for_each(|way| way.set(fault));
-        self.pause(500..3_000).await;
-        let ways = instances.iter().filter_map(|index| self.site.instances[*index].redis.as_ref());
-        ways.for_each(|way| way.set(Fault::Pass));
-    }
-
-    async fn ways_to_provider(&mut self, instances: &[usize], fault: Fault) {
-        instances.iter().for_each(|index| self.site.instances[*index].provider.set(fault));
-        self.pause(500..3_000).await;
-        instances.iter().for_each(|index| self.site.instances[*index].provider.set(Fault::Pass));
-    }
-
-    async fn ways(&mut self, instances: &[usize], fault: Fault, millis: std::ops::Range<u64>) {
-        instances.iter().for_each(|index| self.site.instances[*index].postgres.set(fault));
+    /// Hurts the ways that some instances have to something, for a while.
+    async fn ways(
+        &mut self,
+        to: fn(&Instance) -> Option<&FaultProxy>,
+        instances: &[usize],
+        fault: Fault,
+        millis: Range<u64>,
+    ) {
+        let ways: Vec<&FaultProxy> = instances.iter().filter_map(|index| to(&self.site.instances[*index])).collect();
+        ways.iter().for_each(|way| way.set(fault));
         self.pause(millis).await;
-        instances.iter().for_each(|index| self.site.instances[*index].postgres.set(Fault::Pass));
+        ways.iter().for_each(|way| way.set(Fault::Pass));
     }
+}
+
+fn to_redis(instance: &Instance) -> Option<&FaultProxy> {
+    instance.redis.as_ref()
+}
+
+fn to_postgres(instance: &Instance) -> Option<&FaultProxy> {
+    Some(&instance.postgres)
+}
+
+fn to_provider(instance: &Instance) -> Option<&FaultProxy> {
+    Some(&instance.provider)
 }

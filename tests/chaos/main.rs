@@ -3,10 +3,12 @@
 
 mod caller;
 mod checker;
+mod controls;
 mod faults;
 mod history;
 mod instance;
 mod report;
+mod restore;
 mod runs;
 mod site;
 mod stand_ins;

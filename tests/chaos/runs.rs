@@ -7,54 +7,91 @@ use crate::checker;
 use crate::faults::Faults;
 use crate::history::{History, Layer};
 use crate::report::Report;
-use crate::site::{Cache, Site};
+use crate::site::{Cache, Sabotage, Site};
+use crate::support::fault::Fault;
 use crate::support::redis::Redis;
 use crate::support::redis_cluster::RedisCluster;
 use crate::workload;
 
 /// Of the form that runs with all tests.
-const SEED: u64 = 4;
+const FAST: Run = Run {
+    callers: 12,
+    seed: 4,
+    lasts: Duration::from_secs(20),
+    weather: Weather::Faults { tempo: 0.25 },
+    sabotage: None,
+};
 
-const FAST: Duration = Duration::from_secs(20);
+pub struct Run {
+    pub callers: usize,
+    pub seed: u64,
+    pub lasts: Duration,
+    pub weather: Weather,
+    /// With a guard off, the first stale answer ends the run.
+    pub sabotage: Sabotage,
+}
 
-struct Run {
-    callers: usize,
-    seed: u64,
-    lasts: Duration,
+/// What goes wrong meanwhile.
+pub enum Weather {
+    Faults {
+        tempo: f64,
+    },
+    /// Nothing, but it all takes long.
+    SlowPostgres(Duration),
 }
 
 impl Run {
-    async fn on(&self, cache: Cache) -> Report {
-        let site = Site::start(cache, &[]).await;
+    pub async fn on(&self, cache: Cache) -> Report {
+        println!("seed {}, {} callers, at most {} s", self.seed, self.callers, self.lasts.as_secs());
+        let site = Site::start(cache, self.sabotage).await;
         let history = Arc::new(History::new());
-        let faults = Faults::new(&site, &history, self.seed).inject(self.lasts);
-        workload::run(&site, &history, self.callers, self.seed, faults).await;
+        let over = async {
+            tokio::select! {
+                () = self.weather(&site, &history) => {}
+                () = first_stale_answer(&history), if self.sabotage.is_some() => {}
+            }
+        };
+        workload::run(&site, &history, self.callers, self.seed, over).await;
         let (events, windows) = (history.events(), history.windows());
         let verdict = checker::check(&events, &windows);
         Report { events, windows, verdict, deadlocks: site.deadlocks() }
     }
 
+    async fn weather(&self, site: &Site, history: &History) {
+        match self.weather {
+            Weather::Faults { tempo } => Faults::new(site, history, self.seed, tempo).inject(self.lasts).await,
+            Weather::SlowPostgres(latency) => {
+                site.instances.iter().for_each(|instance| instance.postgres.set(Fault::Latency(latency)));
+                tokio::time::sleep(self.lasts).await;
+            }
+        }
+    }
+
     /// Runs, shows what came of it, and fails unless it was flawless.
-    async fn is_flawless(&self, cache: Cache) -> Report {
-        println!("seed {}, {} callers, {} s", self.seed, self.callers, self.lasts.as_secs());
+    async fn is_flawless(&self, cache: Cache) {
         let report = self.on(cache).await;
         println!("{report}");
         assert!(report.verdict.violations.is_empty() && report.deadlocks == 0, "{report}");
         assert!(report.verdict.pairs > 20 * self.lasts.as_secs() as usize, "there was load: {report}");
-        report
+        let hits = [Layer::Local, Layer::Redis].map(|layer| report.reads(layer));
+        assert!(!hits.contains(&0), "a run without hits proves nothing: {report}");
+    }
+}
+
+async fn first_stale_answer(history: &History) {
+    while !checker::check(&history.events(), &history.windows()).is_stale() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_write_is_seen_everywhere_whatever_breaks() {
-    let run = Run { callers: 12, seed: SEED, lasts: FAST };
-    run.is_flawless(Cache::Single(Redis::start().await)).await;
+    FAST.is_flawless(Cache::Single(Redis::start().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_write_is_seen_everywhere_whatever_breaks_in_a_cluster() {
-    let run = Run { callers: 12, seed: SEED, lasts: FAST };
-    run.is_flawless(Cache::Cluster(RedisCluster::start().await)).await;
+    FAST.is_flawless(Cache::Cluster(RedisCluster::start().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,11 +99,13 @@ async fn every_acknowledged_write_is_seen_everywhere_whatever_breaks_in_a_cluste
 async fn no_schedule_of_faults_makes_an_answer_stale() {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"));
-    let lasts = Duration::from_secs(number("CAIRN_CHAOS_MINUTES", 10) * 60 / 2);
-    let run = Run { callers: 32, seed: number("CAIRN_CHAOS_SEED", rand::random()), lasts };
-    for cache in [Cache::Single(Redis::start().await), Cache::Cluster(RedisCluster::start().await)] {
-        let report = run.is_flawless(cache).await;
-        let hits = report.reads(Layer::Local) + report.reads(Layer::Redis);
-        assert!(hits > report.reads(Layer::None) / 10, "a run without hits proves nothing: {report}");
-    }
+    let run = Run {
+        callers: 32,
+        seed: number("CAIRN_CHAOS_SEED", rand::random()),
+        lasts: Duration::from_secs(number("CAIRN_CHAOS_MINUTES", 10) * 60 / 2),
+        weather: Weather::Faults { tempo: 1.0 },
+        sabotage: None,
+    };
+    run.is_flawless(Cache::Single(Redis::start().await)).await;
+    run.is_flawless(Cache::Cluster(RedisCluster::start().await)).await;
 }

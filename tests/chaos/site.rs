@@ -24,6 +24,7 @@ pub enum Cache {
 pub struct Site {
     pub instances: Vec<Instance>,
     pub postgres: Arc<Cluster>,
+    pub database: String,
     pub cache: Cache,
     /// A key that may do everything in the one tenant.
     pub key: String,
@@ -31,26 +32,35 @@ pub struct Site {
     _provider: Provider,
 }
 
+/// The value of `CAIRN_SABOTAGE`: what the servers do without.
+pub type Sabotage = Option<&'static str>;
+
 impl Site {
-    /// With these settings in addition; `CAIRN_SABOTAGE` needs the feature.
-    pub async fn start(cache: Cache, more: &[(&'static str, &str)]) -> Self {
+    pub async fn start(cache: Cache, sabotage: Sabotage) -> Self {
         let postgres = Cluster::own().await;
         let database = postgres.clone_template().await;
-        let provider = Provider::start().await;
-        let mut settings = settings();
-        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        if more.iter().any(|(name, _)| *name == "CAIRN_SABOTAGE") {
+        if sabotage.is_some() {
             dismiss_the_audit(&postgres, &database).await;
         }
+        let mut site = Self::over(postgres, database, cache, sabotage).await;
+        let first = &site.instances[0];
+        let ways = ways(&first.postgres, &site.database, &first.provider);
+        let settings: Vec<_> = settings().into_iter().chain(ways).collect();
+        run(&settings, &["tenant", "create", "chaos"]).await;
+        site.key = run(&settings, &["key", "create", "--tenant", "chaos"]).await.trim().to_owned();
+        site
+    }
+
+    /// Over what is there; whoever has a key keeps it.
+    pub async fn over(postgres: Arc<Cluster>, database: String, cache: Cache, sabotage: Sabotage) -> Self {
+        let provider = Provider::start().await;
+        let mut settings = settings();
+        settings.extend(sabotage.map(|guard| ("CAIRN_SABOTAGE", guard.to_owned())));
         let mut instances = Vec::new();
         for _ in 0..INSTANCES {
             instances.push(instance(&settings, &postgres, &database, &cache, &provider).await);
         }
-        let mut own = settings.clone();
-        own.extend(ways(&instances[0].postgres, &database, &instances[0].provider));
-        run(&own, &["tenant", "create", "chaos"]).await;
-        let key = run(&own, &["key", "create", "--tenant", "chaos"]).await.trim().to_owned();
-        Self { instances, postgres, cache, key, _provider: provider }
+        Self { instances, postgres, database, cache, key: String::new(), _provider: provider }
     }
 
     pub fn urls(&self) -> Vec<String> {

@@ -78,7 +78,7 @@ impl Writer {
             match self.dice.random_range(0..100) {
                 roll if roll < 25 - crowd => self.create().await,
                 ..45 => self.edit().await,
-                ..60 => self.forget().await,
+                45..60 => self.forget().await,
                 60..62 => self.revoke().await,
                 62 => self.flush().await,
                 _ => self.look_around().await,

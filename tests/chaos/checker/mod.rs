@@ -46,6 +46,13 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
 }
 
+impl Verdict {
+    /// Whether anything was shown that was no longer, or not yet, so.
+    pub fn is_stale(&self) -> bool {
+        self.violations.iter().any(|one| matches!(one.kind, Kind::Missing | Kind::Resurrected | Kind::Older))
+    }
+}
+
 pub fn check(events: &[Event], windows: &[Window]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut subjects: BTreeMap<Subject, Vec<&Event>> = BTreeMap::new();
