@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -13,6 +15,15 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging for the whole process, to standard error, so that standard output stays for results.
 pub fn init(log: &Log) -> anyhow::Result<()> {
+    init_to(log, BoxMakeWriter::new(std::io::stderr))
+}
+
+/// The same for measurements: every line is made, so that its cost is measured, and only warnings are shown.
+pub fn init_quietly(log: &Log) -> anyhow::Result<()> {
+    init_to(log, BoxMakeWriter::new(std::io::stderr.with_max_level(Level::WARN).or_else(std::io::sink)))
+}
+
+fn init_to(log: &Log, writer: BoxMakeWriter) -> anyhow::Result<()> {
     let mut filter = EnvFilter::try_new(&log.filter)?;
     if !log.filter.contains("actix_server") {
         // The server below ours talks about its threads.
@@ -28,7 +39,7 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
     if json {
         registry.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false)).init();
     } else {

@@ -18,6 +18,7 @@ mod uses;
 pub use caller::{
     CacheManager, CacheReader, Caller, Holder, KeyManager, Membership, Operator, Reader, Subject, TenantAdmin, Writer,
 };
+pub use gate::{Question, pass};
 pub use issuers::Issuers;
 pub use key::PlainKey;
 pub use middleware::authenticate;

@@ -98,7 +98,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
-    telemetry::init(&loaded.config.log)?;
+    match &verb {
+        Verb::Bench(_) => telemetry::init_quietly(&loaded.config.log)?,
+        _ => telemetry::init(&loaded.config.log)?,
+    }
     match verb {
         Verb::Serve => return serve::run(loaded.config).await,
         Verb::Migrate => attach::migrate(&loaded.config).await,

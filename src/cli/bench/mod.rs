@@ -4,7 +4,9 @@ mod embed;
 mod grow;
 mod load;
 mod memories;
+mod recall;
 mod words;
+mod zipf;
 
 use clap::Subcommand;
 use comfy_table::{CellAlignment, Table, presets};
@@ -17,12 +19,15 @@ pub enum Verb {
     Embed(embed::Args),
     /// Remember and recall on a running server; best one with the hashed embedder.
     Memories(memories::Args),
+    /// What a recall costs from the cache, without it, and compared with its parts; starts servers of its own.
+    Recall(recall::Args),
 }
 
 pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
     match verb {
         Verb::Embed(args) => embed::run(&args, config).await,
         Verb::Memories(args) => memories::run(args, config).await,
+        Verb::Recall(args) => recall::run(args, config).await,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Made-up texts whose words are as unevenly spread as those of real ones (Zipf): common words come
 //! first and are English, the long tail is put together from syllables.
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+
+use crate::cli::bench::zipf::Zipf;
 
 /// The commonest first.
 const COMMON: &str = "the to and of a in is for on that with it was at as be this by from have are not you we she he they had but \
@@ -26,8 +28,7 @@ const EXPONENT: f64 = 1.05;
 
 pub struct Vocabulary {
     words: Vec<String>,
-    /// The share of a text that each word and those before it have.
-    shares: Vec<f64>,
+    zipf: Zipf,
 }
 
 /// Texts without end; of two with the same seed each says the same.
@@ -49,16 +50,8 @@ impl Vocabulary {
     }
 
     fn of(words: Vec<String>) -> Self {
-        let weights = (1..=words.len()).map(|rank| (rank as f64).powf(-EXPONENT));
-        let mut shares: Vec<f64> = weights
-            .scan(0.0, |sum, weight| {
-                *sum += weight;
-                Some(*sum)
-            })
-            .collect();
-        let total = shares.last().copied().unwrap_or(1.0);
-        shares.iter_mut().for_each(|share| *share /= total);
-        Self { words, shares }
+        let zipf = Zipf::new(words.len(), EXPONENT);
+        Self { words, zipf }
     }
 
     pub fn writer(&self, seed: u64) -> Writer<'_> {
@@ -72,8 +65,7 @@ impl<'a> Writer<'a> {
     }
 
     fn word(&mut self) -> &'a str {
-        let at: f64 = self.random.random();
-        let index = self.vocabulary.shares.partition_point(|share| *share < at);
+        let index = self.vocabulary.zipf.choose(&mut self.random);
         self.vocabulary.words.get(index).map_or("kettle", String::as_str)
     }
 }

@@ -1,0 +1,141 @@
+//! What is called, over HTTP or in this process, and with what.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hyper::body::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use crate::auth;
+use crate::cli::answers::Question;
+use crate::cli::bench::recall::http::{Address, Call, Connection, Origin};
+use crate::cli::bench::words::Vocabulary;
+use crate::cli::bench::zipf::Zipf;
+use crate::db::Db;
+use crate::redis::{Put, Redis};
+
+const QUESTION_WORDS: usize = 8;
+const RESULTS: usize = 10;
+
+/// What all clients of a case call.
+#[derive(Clone)]
+pub enum Target {
+    Http {
+        address: Address,
+        call: Call,
+        bodies: Arc<Bodies>,
+    },
+    /// The gate as the server passes it, without a server.
+    Gate {
+        db: Db,
+        question: auth::Question,
+    },
+    /// A value in Redis, without a cache around it.
+    Redis {
+        redis: Redis,
+        key: String,
+    },
+}
+
+/// The bodies of calls.
+pub enum Bodies {
+    Empty,
+    /// Written beforehand, the commonest first.
+    Zipf {
+        bodies: Vec<Bytes>,
+        zipf: Zipf,
+    },
+    /// Questions that nobody has asked before.
+    New {
+        vocabulary: Arc<Vocabulary>,
+        next: AtomicU64,
+    },
+}
+
+/// A client, at work on a target.
+pub enum Caller {
+    Http { connection: Connection, call: Call, bodies: Arc<Bodies>, random: StdRng },
+    Gate { db: Db, question: auth::Question },
+    Redis { redis: Redis, key: String },
+}
+
+impl Target {
+    /// A client of its own: over HTTP with its own connection.
+    pub async fn client(&self, seed: u64) -> anyhow::Result<Caller> {
+        Ok(match self.clone() {
+            Self::Http { address, call, bodies } => {
+                let (connection, random) = (address.connect().await?, StdRng::seed_from_u64(seed));
+                Caller::Http { connection, call, bodies, random }
+            }
+            Self::Gate { db, question } => Caller::Gate { db, question },
+            Self::Redis { redis, key } => Caller::Redis { redis, key },
+        })
+    }
+
+    /// A value of so many bytes in Redis, which cannot be compressed.
+    pub async fn redis(redis: Redis, key: String, bytes: usize) -> anyhow::Result<Self> {
+        use rand::Rng;
+        let mut value = vec![0; bytes];
+        StdRng::seed_from_u64(1).fill_bytes(&mut value);
+        let put = Put { key: key.clone(), value, ttl: Duration::from_secs(3600), indexes: Vec::new() };
+        redis.put(vec![put]).await.map_err(|error| anyhow::anyhow!("{error}")).context("writing to Redis")?;
+        Ok(Self::Redis { redis, key })
+    }
+}
+
+impl Caller {
+    pub async fn call(&mut self) -> anyhow::Result<Origin> {
+        match self {
+            Self::Http { connection, call, bodies, random } => {
+                let (origin, _) = connection.call(call, bodies.next(random)).await?;
+                return Ok(origin);
+            }
+            Self::Gate { db, question } => {
+                let (pool, question) = (db.gate().clone(), question.clone());
+                let passage = db.run(async move { auth::pass(&pool, &question).await }).await?;
+                passage.context("the gate knows nothing of the key")?;
+            }
+            Self::Redis { redis, key } => match redis.get(vec![key.clone()]).await.as_deref() {
+                Ok([Some(_)]) => {}
+                Ok(_) => bail!("Redis has lost the value"),
+                Err(error) => bail!("Redis: {error}"),
+            },
+        }
+        Ok(Origin::Silent)
+    }
+}
+
+impl Bodies {
+    /// So many questions to be asked again and again, some much more often than others.
+    pub fn questions(vocabulary: &Vocabulary, first: u64, count: usize, exponent: f64, cache: &'static str) -> Self {
+        let bodies = (0..count as u64).map(|number| question(vocabulary, first + number, cache)).collect();
+        Self::Zipf { bodies, zipf: Zipf::new(count, exponent) }
+    }
+
+    fn next(&self, random: &mut StdRng) -> Bytes {
+        match self {
+            Self::Empty => Bytes::new(),
+            Self::Zipf { bodies, zipf } => bodies.get(zipf.choose(random)).cloned().unwrap_or_default(),
+            Self::New { vocabulary, next } => question(vocabulary, next.fetch_add(1, Ordering::Relaxed), "use"),
+        }
+    }
+
+    /// Each once, where they are written already.
+    pub fn all(&self) -> &[Bytes] {
+        match self {
+            Self::Zipf { bodies, .. } => bodies,
+            Self::Empty | Self::New { .. } => &[],
+        }
+    }
+}
+
+/// The number makes it a question of its own.
+fn question(vocabulary: &Vocabulary, number: u64, cache: &'static str) -> Bytes {
+    let query = format!("{} {number}", vocabulary.writer(number).text(QUESTION_WORDS));
+    let question = Question { query: &query, k: RESULTS, mode: None, explain: false, cache };
+    Bytes::from(json!(question).to_string())
+}

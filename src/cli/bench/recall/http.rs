@@ -1,0 +1,124 @@
+//! A connection to a server on this machine, with as little between a call and its bytes as HTTP allows: client and
+//! server share the cores.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use anyhow::{Context, bail, ensure};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Where a server listens, and whom it takes the caller for.
+#[derive(Debug, Clone)]
+pub struct Address {
+    socket: SocketAddr,
+    headers: HeaderMap,
+}
+
+/// A call to be made any number of times, each with a body of its own.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub method: Method,
+    pub path: Uri,
+    /// What a good answer says.
+    pub status: u16,
+}
+
+/// Where an answer came from, as its `Cairn-Cache` header tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Local,
+    Redis,
+    Miss,
+    Bypass,
+    /// It says nothing of caches.
+    Silent,
+}
+
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// Driven by whoever waits for an answer; in a task of its own it would cost two wake-ups a call.
+    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+    headers: HeaderMap,
+}
+
+impl Address {
+    pub fn new(socket: SocketAddr, key: &str) -> anyhow::Result<Self> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))?;
+        bearer.set_sensitive(true);
+        let host = HeaderValue::from_str(&socket.to_string())?;
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(HOST, host), (AUTHORIZATION, bearer), (CONTENT_TYPE, json)]);
+        Ok(Self { socket, headers })
+    }
+
+    pub async fn connect(&self) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(self.socket).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Connection { sender, driver: Box::pin(driver), headers: self.headers.clone() })
+    }
+}
+
+impl Call {
+    pub fn get(path: &str, status: u16) -> anyhow::Result<Self> {
+        Ok(Self { method: Method::GET, path: path.parse()?, status })
+    }
+
+    pub fn post(path: &str, status: u16) -> anyhow::Result<Self> {
+        Ok(Self { method: Method::POST, path: path.parse()?, status })
+    }
+}
+
+impl Connection {
+    /// One call, until the last byte of its answer. An answer with another status is an error.
+    pub async fn call(&mut self, call: &Call, body: Bytes) -> anyhow::Result<(Origin, Bytes)> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = call.path.clone();
+        *request.headers_mut() = self.headers.clone();
+        let sender = &mut self.sender;
+        let exchange = async {
+            sender.ready().await?;
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+        };
+        let response: Result<_, hyper::Error> = tokio::select! {
+            biased;
+            response = exchange => response,
+            ended = &mut self.driver => match ended {
+                Ok(()) => bail!("{} {}: the server hung up", call.method, call.path),
+                Err(error) => Err(error),
+            },
+        };
+        let response = response.with_context(|| format!("{} {}", call.method, call.path))?;
+        let status = response.status().as_u16();
+        ensure!(
+            status == call.status,
+            "{} {} answers {status}: {}",
+            call.method,
+            call.path,
+            String::from_utf8_lossy(response.body())
+        );
+        Ok((Origin::of(response.headers()), response.into_body()))
+    }
+}
+
+impl Origin {
+    fn of(headers: &HeaderMap) -> Self {
+        let Some(header) = headers.get("cairn-cache").and_then(|value| value.to_str().ok()) else {
+            return Self::Silent;
+        };
+        match header.split(';').next() {
+            Some("hit") if header.contains("layer=local") => Self::Local,
+            Some("hit") if header.contains("layer=redis") => Self::Redis,
+            Some("bypass") => Self::Bypass,
+            _ => Self::Miss,
+        }
+    }
+}
