@@ -2,6 +2,7 @@
 //! crash, what it leaves behind, and what an operator is told. Needs `make runtime`.
 
 mod balancer;
+mod bench;
 mod chaos;
 mod folder;
 mod life;

@@ -17,6 +17,7 @@ use crate::cli::Database;
 use crate::cli::progress::Progress;
 use crate::cli::serve::Signals;
 use crate::config::Config;
+use crate::db;
 use crate::redis::Redis;
 use cases::{Case, Cases, Size};
 use report::{Report, Row, targets};
@@ -75,6 +76,9 @@ async fn with_servers(
     database: &Database,
     signals: &mut Signals,
 ) -> anyhow::Result<Report> {
+    if database.embedded.is_some() {
+        db::migrate(&database.options).await?;
+    }
     let redis = redis(&config, database)?;
     let instance = Instance::start(config.clone(), database).await?;
     let beside = match redis.is_some() {

@@ -1,0 +1,71 @@
+//! The benchmarks that start servers of their own: every case is measured, and nothing stays behind.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::site::{Site, signal, wait_until};
+
+/// What it wrote, and that nothing runs or is stored any more.
+fn figures(site: &Site, verb: &[&str]) -> Value {
+    let file = site.dir.path().join("figures.json");
+    let file = file.to_str().expect("UTF-8");
+    site.done(&[verb, &["--json", file]].concat());
+    assert_nothing_is_left(site);
+    serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON")
+}
+
+fn assert_nothing_is_left(site: &Site) {
+    assert_eq!(site.processes(), [0; 0], "something still runs");
+    assert_eq!(site.done(&["tenant", "list"]).lines().count(), 1, "the head of the table");
+}
+
+fn row<'a>(figures: &'a Value, case: &str) -> &'a Value {
+    let rows = figures["rows"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["case"] == case).unwrap_or_else(|| panic!("no {case}: {figures:#}"));
+    assert!(row["latency_ms"]["count"].as_u64() > Some(0) && row["calls_per_second"].as_f64() > Some(0.0), "{row:#}");
+    row
+}
+
+#[test]
+fn recalls_are_measured_by_where_their_answers_come_from() {
+    let site = Site::new();
+    let verb = ["bench", "recall", "--memories", "150", "--questions", "5", "--clients", "2", "--seconds", "1"];
+    let figures = figures(&site, &verb);
+    for part in ["/livez", "gate, in process", "gate, over HTTP", "Redis GET"] {
+        assert_eq!(row(&figures, part)["hit_ratio"], Value::Null, "{part} asks no cache");
+    }
+    let (local, redis) = (row(&figures, "recall: hit, local"), row(&figures, "recall: hit, Redis"));
+    assert_eq!((&local["hit_ratio"], &local["hits_redis"]), (&1.0.into(), &0.into()), "{local:#}");
+    assert_eq!((&redis["hit_ratio"], &redis["hits_local"]), (&1.0.into(), &0.into()), "{redis:#}");
+    assert_eq!(row(&figures, "recall: miss")["hit_ratio"], 0.0);
+    assert_eq!(row(&figures, "recall: miss, embedded")["hit_ratio"], Value::Null);
+    let cold = row(&figures, "recall: from cold");
+    assert!(cold["hits_local"].as_u64() > Some(0) && cold["misses"].as_u64() > Some(0), "{cold:#}");
+    assert_eq!(figures["targets"].as_array().map(Vec::len), Some(5));
+}
+
+#[test]
+fn without_redis_the_rest_is_measured() {
+    let mut site = Site::new();
+    site.set("CAIRN_CACHE__REDIS_URL", "off");
+    let verb = ["bench", "recall", "--memories", "20", "--questions", "2", "--clients", "1", "--seconds", "1"];
+    let figures = figures(&site, &verb);
+    assert_eq!(row(&figures, "recall: hit, local")["hit_ratio"], 1.0);
+    let cases: Vec<_> = figures["rows"].as_array().into_iter().flatten().map(|row| &row["case"]).collect();
+    assert!(!cases.iter().any(|case| case.as_str().is_some_and(|case| case.contains("Redis"))), "{cases:?}");
+}
+
+#[test]
+fn an_interrupted_benchmark_leaves_no_tenant_behind() {
+    let site = Site::new();
+    let running = site.spawn(&["bench", "recall", "--memories", "1000000"]);
+    // A plain line of progress: it is filling its tenant.
+    wait_until("it has begun", || running.read("err").contains("memories"));
+    signal(running.id(), Signal::SIGINT);
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.ends_with("cairn: interrupted\n"), "{}", outcome.stderr);
+    assert_nothing_is_left(&site);
+}
