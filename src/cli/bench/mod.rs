@@ -1,10 +1,14 @@
 //! `cairn bench`: how fast things are on this machine. Texts are made up, the same in every run.
 
 mod embed;
+mod embed_cache;
+mod generator;
 mod grow;
 mod load;
 mod memories;
 mod recall;
+mod report;
+mod site;
 mod words;
 mod zipf;
 
@@ -17,6 +21,8 @@ use crate::config::Config;
 pub enum Verb {
     /// Embed in this process with the embedder of the settings; needs no server.
     Embed(embed::Args),
+    /// What an embedding costs by where it comes from, and which texts stay cached; starts servers of its own.
+    EmbedCache(embed_cache::Args),
     /// Remember and recall on a running server; best one with the hashed embedder.
     Memories(memories::Args),
     /// What a recall costs from the cache, without it, and compared with its parts; starts servers of its own.
@@ -26,6 +32,7 @@ pub enum Verb {
 pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
     match verb {
         Verb::Embed(args) => embed::run(&args, config).await,
+        Verb::EmbedCache(args) => embed_cache::run(args, config).await,
         Verb::Memories(args) => memories::run(args, config).await,
         Verb::Recall(args) => recall::run(args, config).await,
     }

@@ -1,23 +1,28 @@
 //! What is measured: recalls by where their answers come from, and the parts that every one of them is made of.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use hyper::body::Bytes;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::auth;
-use crate::cli::bench::recall::caller::{Bodies, Target};
-use crate::cli::bench::recall::http::{Address, Call};
-use crate::cli::bench::recall::report::{
-    FROM_COLD, GATE, GATE_HTTP, HIT_LOCAL, HIT_REDIS, LIVEZ, MISS, MISS_EMBEDDED, REDIS_GET,
-};
-use crate::cli::bench::recall::site::{Instance, Tenant};
+use crate::cli::bench::generator::{Address, Bodies, Call, Case, Target};
+use crate::cli::bench::site::Site;
 use crate::cli::bench::words::Vocabulary;
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::ids::ExternalId;
-use crate::redis::Redis;
+
+pub const LIVEZ: &str = "/livez";
+pub const GATE: &str = "gate, in process";
+const GATE_HTTP: &str = "gate, over HTTP";
+const REDIS_GET: &str = "Redis GET";
+pub const HIT_LOCAL: &str = "recall: hit, local";
+pub const HIT_REDIS: &str = "recall: hit, Redis";
+const MISS_EMBEDDED: &str = "recall: miss, embedded";
+pub const MISS: &str = "recall: miss";
+const FROM_COLD: &str = "recall: from cold";
 
 const AGENT: &str = "bench";
 const BATCH: u64 = 100;
@@ -26,7 +31,7 @@ const NEW: u64 = 1 << 32;
 const COLD: u64 = 2 << 32;
 
 /// How many memories and questions there are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Size {
     pub memories: u64,
     pub words: usize,
@@ -37,32 +42,24 @@ pub struct Size {
 /// What the cases have in common.
 pub struct Cases<'a> {
     size: Size,
+    site: &'a Site,
     vocabulary: Arc<Vocabulary>,
-    instance: &'a Instance,
     address: Address,
-    tenant: &'a Tenant,
     recall: Call,
-    /// Asked again and again; after `warm`, the answers are cached.
+    /// Asked again and again; once `warm`, the answers are cached.
     known: Arc<Bodies>,
-    new: Arc<Bodies>,
 }
 
-pub type Case = (&'static str, Target);
-
 impl<'a> Cases<'a> {
-    pub fn new(size: Size, instance: &'a Instance, tenant: &'a Tenant) -> anyhow::Result<Self> {
+    pub fn new(size: Size, site: &'a Site) -> anyhow::Result<Self> {
         let vocabulary = Arc::new(Vocabulary::large());
-        let known = Bodies::questions(&vocabulary, 0, size.questions, size.exponent, "use");
-        let new = Bodies::New { vocabulary: vocabulary.clone(), next: AtomicU64::new(NEW) };
         Ok(Self {
-            address: instance.address(&tenant.key)?,
+            address: site.instance.address(&site.tenant.key)?,
             recall: Call::post(&format!("/v1/agents/{AGENT}/recall"), 200)?,
-            known: Arc::new(known),
-            new: Arc::new(new),
+            known: Arc::new(Bodies::questions(&vocabulary, 0, size.questions, size.exponent, "use")),
             size,
+            site,
             vocabulary,
-            instance,
-            tenant,
         })
     }
 
@@ -97,31 +94,36 @@ impl<'a> Cases<'a> {
         Ok(bytes / self.size.questions.max(1))
     }
 
-    /// All that need this one instance and no Redis.
-    pub fn of_one_instance(&self) -> anyhow::Result<Vec<Case>> {
-        let questions = |cache| Bodies::questions(&self.vocabulary, 0, self.size.questions, self.size.exponent, cache);
-        Ok(vec![
-            (LIVEZ, self.http(Call::get("/livez", 200)?, Arc::new(Bodies::Empty))),
+    /// Those that are the same however often they are measured. A bare value in Redis is as long as an answer.
+    pub async fn lasting(&self, answer_bytes: usize) -> anyhow::Result<Vec<Case>> {
+        let nothing = || Arc::new(Bodies::Empty);
+        let Size { questions, exponent, .. } = self.size;
+        let bypassing = Bodies::questions(&self.vocabulary, 0, questions, exponent, "bypass");
+        let new = Bodies::new_questions(self.vocabulary.clone(), NEW);
+        let mut cases = vec![
+            (LIVEZ, self.http(Call::get("/livez", 200)?, nothing())),
             (GATE, self.gate()?),
             // Whoever is known learns that there is nothing here.
-            (GATE_HTTP, self.http(Call::get(&format!("/v1/agents/{AGENT}/nothing"), 404)?, Arc::new(Bodies::Empty))),
+            (GATE_HTTP, self.http(Call::get(&format!("/v1/agents/{AGENT}/nothing"), 404)?, nothing())),
             (HIT_LOCAL, self.http(self.recall.clone(), self.known.clone())),
-            (MISS_EMBEDDED, self.http(self.recall.clone(), Arc::new(questions("bypass")))),
-            (MISS, self.http(self.recall.clone(), self.new.clone())),
-        ])
+            (MISS_EMBEDDED, self.http(self.recall.clone(), Arc::new(bypassing))),
+            (MISS, self.http(self.recall.clone(), Arc::new(new))),
+        ];
+        if let Some(beside) = &self.site.beside
+            && let Some(redis) = beside.app.cache.redis()
+        {
+            let key = format!("{}{}:bench", beside.app.config.cache.prefix, self.site.tenant.id);
+            let address = beside.address(&self.site.tenant.key)?;
+            let hit = Target::Http { address, call: self.recall.clone(), bodies: self.known.clone() };
+            cases.push((REDIS_GET, Target::redis(redis.clone(), key, answer_bytes).await?));
+            cases.push((HIT_REDIS, hit));
+        }
+        Ok(cases)
     }
 
-    /// Those that meet Redis: a bare value of so many bytes, and recalls on an instance that keeps nothing itself.
-    pub async fn of_redis(&self, redis: Redis, beside: &Instance, bytes: usize) -> anyhow::Result<Vec<Case>> {
-        let key = format!("{}{}:bench", self.instance.app.config.cache.prefix, self.tenant.id);
-        let address = beside.address(&self.tenant.key)?;
-        let hit = Target::Http { address, call: self.recall.clone(), bodies: self.known.clone() };
-        Ok(vec![(REDIS_GET, Target::redis(redis, key, bytes).await?), (HIT_REDIS, hit)])
-    }
-
-    /// The same spread of questions as the known ones, none of them asked before. `number` tells apart those of one
+    /// The same spread of questions as the known ones, none of them asked before. `number` tells those of one
     /// measurement from those of the next.
-    pub fn from_cold(&self, number: u64) -> Case {
+    pub fn cold(&self, number: u64) -> Case {
         let Size { questions, exponent, .. } = self.size;
         let first = COLD + number * questions as u64;
         let bodies = Bodies::questions(&self.vocabulary, first, questions, exponent, "use");
@@ -135,8 +137,8 @@ impl<'a> Cases<'a> {
     /// The question that a recall of the same caller comes with.
     fn gate(&self) -> anyhow::Result<Target> {
         let subject = ExternalId::parse(AGENT).map_err(Error::from)?;
-        let question =
-            auth::Question { key: Some(self.tenant.key_id), subject: Some(subject), ..auth::Question::default() };
-        Ok(Target::Gate { db: self.instance.app.db.clone(), question })
+        let (key, subject) = (Some(self.site.tenant.key_id), Some(subject));
+        let question = auth::Question { key, subject, ..auth::Question::default() };
+        Ok(Target::Gate { db: self.site.instance.app.db.clone(), question })
     }
 }

@@ -7,8 +7,8 @@ use anyhow::Context;
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::cli::bench::recall::caller::{Caller, Target};
-use crate::cli::bench::recall::http::Origin;
+use crate::cli::bench::generator::caller::{Caller, Target};
+use crate::cli::bench::generator::http::Origin;
 use crate::cli::latency::Latencies;
 
 pub const SLICE: Duration = Duration::from_millis(500);

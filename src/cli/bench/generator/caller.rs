@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::body::Bytes;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 
+use crate::app::App;
 use crate::auth;
+use crate::cache::Owner;
 use crate::cli::answers::Question;
-use crate::cli::bench::recall::http::{Address, Call, Connection, Origin};
+use crate::cli::bench::generator::http::{Address, Call, Connection, Origin};
 use crate::cli::bench::words::Vocabulary;
 use crate::cli::bench::zipf::Zipf;
 use crate::db::Db;
@@ -39,6 +41,12 @@ pub enum Target {
         redis: Redis,
         key: String,
     },
+    /// The embedder behind its cache, without a server.
+    Embedder {
+        app: Arc<App>,
+        owner: Owner,
+        texts: Arc<Texts>,
+    },
 }
 
 /// The bodies of calls.
@@ -56,11 +64,20 @@ pub enum Bodies {
     },
 }
 
+/// Texts to embed.
+pub enum Texts {
+    /// Again and again, each as often as the others.
+    Known(Vec<String>),
+    /// None twice.
+    New { vocabulary: Arc<Vocabulary>, words: usize, next: AtomicU64 },
+}
+
 /// A client, at work on a target.
 pub enum Caller {
-    Http { connection: Connection, call: Call, bodies: Arc<Bodies>, random: StdRng },
+    Http { connection: Box<Connection>, call: Call, bodies: Arc<Bodies>, random: Box<StdRng> },
     Gate { db: Db, question: auth::Question },
     Redis { redis: Redis, key: String },
+    Embedder { app: Arc<App>, owner: Owner, texts: Arc<Texts>, calls: usize },
 }
 
 impl Target {
@@ -69,16 +86,16 @@ impl Target {
         Ok(match self.clone() {
             Self::Http { address, call, bodies } => {
                 let (connection, random) = (address.connect().await?, StdRng::seed_from_u64(seed));
-                Caller::Http { connection, call, bodies, random }
+                Caller::Http { connection: Box::new(connection), call, bodies, random: Box::new(random) }
             }
             Self::Gate { db, question } => Caller::Gate { db, question },
             Self::Redis { redis, key } => Caller::Redis { redis, key },
+            Self::Embedder { app, owner, texts } => Caller::Embedder { app, owner, texts, calls: seed as usize },
         })
     }
 
-    /// A value of so many bytes in Redis, which cannot be compressed.
+    /// A value of so many bytes in Redis.
     pub async fn redis(redis: Redis, key: String, bytes: usize) -> anyhow::Result<Self> {
-        use rand::Rng;
         let mut value = vec![0; bytes];
         StdRng::seed_from_u64(1).fill_bytes(&mut value);
         let put = Put { key: key.clone(), value, ttl: Duration::from_secs(3600), indexes: Vec::new() };
@@ -104,6 +121,10 @@ impl Caller {
                 Ok(_) => bail!("Redis has lost the value"),
                 Err(error) => bail!("Redis: {error}"),
             },
+            Self::Embedder { app, owner, texts, calls } => {
+                *calls += 1;
+                texts.embed(app, owner, *calls).await?;
+            }
         }
         Ok(Origin::Silent)
     }
@@ -114,6 +135,10 @@ impl Bodies {
     pub fn questions(vocabulary: &Vocabulary, first: u64, count: usize, exponent: f64, cache: &'static str) -> Self {
         let bodies = (0..count as u64).map(|number| question(vocabulary, first + number, cache)).collect();
         Self::Zipf { bodies, zipf: Zipf::new(count, exponent) }
+    }
+
+    pub fn new_questions(vocabulary: Arc<Vocabulary>, first: u64) -> Self {
+        Self::New { vocabulary, next: AtomicU64::new(first) }
     }
 
     fn next(&self, random: &mut StdRng) -> Bytes {
@@ -138,4 +163,25 @@ fn question(vocabulary: &Vocabulary, number: u64, cache: &'static str) -> Bytes 
     let query = format!("{} {number}", vocabulary.writer(number).text(QUESTION_WORDS));
     let question = Question { query: &query, k: RESULTS, mode: None, explain: false, cache };
     Bytes::from(json!(question).to_string())
+}
+
+impl Texts {
+    pub fn new(vocabulary: Arc<Vocabulary>, words: usize) -> Self {
+        Self::New { vocabulary, words, next: AtomicU64::new(1 << 32) }
+    }
+
+    async fn embed(&self, app: &App, owner: &Owner, call: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Known(texts) => {
+                let text = texts.get(call % texts.len().max(1)).context("no texts")?;
+                app.embedder.embed_query(owner, text).await?;
+            }
+            Self::New { vocabulary, words, next } => {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let text = format!("{} {number}", vocabulary.writer(number).text(*words));
+                app.embedder.embed_query(owner, &text).await?;
+            }
+        }
+        Ok(())
+    }
 }
