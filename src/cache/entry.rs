@@ -38,8 +38,9 @@ pub struct Cost {
 /// Milliseconds of the database's clock since 1970; instances' clocks play no part.
 pub type Millis = i64;
 
+/// What lies in a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// None: it depends on nothing that can change, as the vector of a text.
     pub stamp: Option<Stamp>,
     pub made_at: Millis,

@@ -21,7 +21,7 @@ mod stats;
 mod store;
 mod vault;
 
-pub use entry::{Cost, Millis};
+pub use entry::{Cost, Entry, Millis};
 pub use eviction::follow;
 pub use flights::{Boarding, Follow, Lead};
 pub use key::{Digest, Key, Value};
@@ -29,4 +29,4 @@ pub use kind::Kind;
 pub use stamp::Stamp;
 pub use stats::{Happening, Layer, Saving, Stats, TenantStats};
 pub use store::{Cache, Hit, Made, Slot, Wanted};
-pub use vault::Owner;
+pub use vault::{Owner, Vault};

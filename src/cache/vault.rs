@@ -31,13 +31,14 @@ pub struct Owner {
     pub secret: Option<i32>,
 }
 
-pub(super) struct Vault {
+/// An opened secret.
+pub struct Vault {
     name: Hmac<Sha256>,
     seal: XChaCha20Poly1305,
 }
 
 impl Vault {
-    fn of(secret: &SecretKey) -> anyhow::Result<Self> {
+    pub fn of(secret: &SecretKey) -> anyhow::Result<Self> {
         let (name, seal) = (secret.derive("cache name")?, secret.derive("cache seal")?);
         Ok(Self {
             name: <Hmac<Sha256> as KeyInit>::new_from_slice(name.bytes()).context("an HMAC key may have any length")?,

@@ -51,13 +51,13 @@ impl Key for TextKey {
 }
 
 /// The windows of a text in half precision: a version, dimensions, then the numbers, all little-endian.
-struct Packed(Bytes);
+pub struct Packed(Bytes);
 
 const PACKING: u8 = 1;
 const HEAD: usize = 3;
 
 impl Packed {
-    fn of(windows: &Windows) -> Self {
+    pub fn of(windows: &Windows) -> Self {
         let dims = windows.first().map_or(0, Vec::len);
         let mut bytes = Vec::with_capacity(HEAD + windows.len() * dims * 2);
         bytes.push(PACKING);
@@ -67,7 +67,7 @@ impl Packed {
     }
 
     /// None if the lengths do not fit each other.
-    fn windows(&self) -> Option<Windows> {
+    pub fn windows(&self) -> Option<Windows> {
         let (head, numbers) = self.0.split_first_chunk::<HEAD>()?;
         let dims = usize::from(u16::from_le_bytes([head[1], head[2]]));
         if head[0] != PACKING || dims == 0 || numbers.is_empty() || !numbers.len().is_multiple_of(dims * 2) {

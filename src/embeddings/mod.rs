@@ -25,7 +25,7 @@ use hashed::Hashed;
 use openai::OpenAi;
 use workers::Workers;
 
-pub use cached::{Task, TextHash};
+pub use cached::{Packed, Task, TextHash};
 pub use local::LocalModel;
 
 /// The form of the text that features hand over ("[date] speaker: content"). Vectors of different

@@ -10,4 +10,6 @@ mod rank;
 mod routes;
 mod service;
 
+pub use canonical::RecallKey;
+pub use model::RecallRequest;
 pub use routes::routes;
