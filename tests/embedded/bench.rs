@@ -69,3 +69,19 @@ fn an_interrupted_benchmark_leaves_no_tenant_behind() {
     assert!(outcome.stderr.ends_with("cairn: interrupted\n"), "{}", outcome.stderr);
     assert_nothing_is_left(&site);
 }
+
+#[test]
+fn embeddings_are_measured_by_where_they_come_from_and_the_local_layer_beside_others() {
+    let site = Site::new();
+    let figures = figures(&site, &["bench", "embed-cache", "--texts", "20", "--clients", "1", "--seconds", "1"]);
+    row(&figures, "embedding: miss");
+    for (case, counted) in [("embedding: hit, local", "hits_local"), ("embedding: hit, Redis", "hits_redis")] {
+        let calls = row(&figures, case)["latency_ms"]["count"].as_u64();
+        // The cache counted what came before the measurement began as well.
+        assert!(figures[counted].as_u64() >= calls, "{case}: {figures:#}");
+    }
+    let again = &figures["hit_rates"]["sequences"][1];
+    let share = |policy: &str| again[policy].as_f64().expect("a share");
+    assert!(share("local_layer") > share("fifo") + 0.01, "a text used again and again stays: {again:#}");
+    assert!(share("lru") > share("fifo") && share("best") >= share("local_layer"), "{again:#}");
+}
