@@ -38,10 +38,7 @@ async fn evict(cache: Cache, mut heard: Subscription) {
 fn evict_one(cache: &Cache, notice: &Notice) {
     match &notice.event {
         Event::CacheFlushed { kinds, whole: true } => cache.evict_kinds(notice.tenant, &named(kinds)),
-        Event::TenantErased => {
-            cache.evict_kinds(notice.tenant, Kind::VARIANTS);
-            cache.stats().drop_tenant(notice.tenant);
-        }
+        Event::TenantErased => cache.forget_tenant(notice.tenant),
         Event::CacheStatsReset => cache.stats().reset(notice.tenant),
         _ => cache.evict_scopes(&notice.scopes),
     }

@@ -1,7 +1,8 @@
 //! Single flight: of many who want the same thing at the same moment, one computes it and the others wait.
 //!
 //! The stamp is part of what is the same. Who comes after a change waits for nobody who began before it; and a leader
-//! reads no older a state than its own stamp, so a follower gets at least what it would have computed itself.
+//! reads no older a state than its own stamp, so a follower gets at least what it would have computed itself; unless
+//! something has expired between the leader's reading and the follower's coming, which no stamp tells.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::cache::entry::Millis;
 use crate::cache::local::Address;
 use crate::cache::stamp::Stamp;
 use crate::error::{Error, Result};
@@ -20,8 +22,15 @@ pub(super) struct Flight {
     pub stamp: Option<Stamp>,
 }
 
+/// What was computed, and until when it holds.
+#[derive(Debug, Clone)]
+pub struct Landed {
+    pub value: Bytes,
+    pub valid_until: Millis,
+}
+
 /// What a computation came to, for everyone who waited.
-type Landing = Result<Bytes, Arc<Error>>;
+type Landing = Result<Landed, Arc<Error>>;
 
 #[derive(Default)]
 pub(super) struct Flights {
@@ -57,10 +66,10 @@ impl Flights {
 
 impl Lead {
     /// Hands what was computed to all who wait. Errors are shared too: each on its own would fail the same way.
-    pub fn land(self, computed: Result<Bytes>) -> Result<Bytes> {
+    pub fn land(self, computed: Result<Landed>) -> Result<Bytes> {
         let landing = computed.map_err(Arc::new);
         self.landing.send_replace(Some(landing.clone()));
-        landing.map_err(|error| error.copy())
+        landing.map(|landed| landed.value).map_err(|error| error.copy())
     }
 }
 
@@ -71,10 +80,14 @@ impl Drop for Lead {
 }
 
 impl Follow {
-    /// None if the leader went away before it was done: board again.
-    pub async fn landed(mut self) -> Option<Result<Bytes>> {
-        let landing = self.0.wait_for(Option::is_some).await.ok()?;
-        landing.clone().map(|landing| landing.map_err(|error| error.copy()))
+    /// None if the leader went away before it was done, or what it computed holds no more at this moment: board
+    /// again.
+    pub async fn landed(mut self, now: Millis) -> Option<Result<Bytes>> {
+        let landing = self.0.wait_for(Option::is_some).await.ok()?.clone()?;
+        match landing {
+            Ok(landed) => (landed.valid_until > now).then_some(Ok(landed.value)),
+            Err(error) => Some(Err(error.copy())),
+        }
     }
 }
 
@@ -103,12 +116,16 @@ mod tests {
         }
     }
 
+    fn stone(valid_until: Millis) -> Landed {
+        Landed { value: Bytes::from_static(b"stone"), valid_until }
+    }
+
     #[tokio::test]
     async fn whoever_comes_while_it_is_computed_gets_the_same() {
         let (flights, flight) = (Arc::<Flights>::default(), flight());
         let leader = lead(&flights, flight);
-        let followers: Vec<_> = (0..1_000).map(|_| follow(&flights, flight).landed()).collect();
-        leader.land(Ok(Bytes::from_static(b"stone"))).expect("landed");
+        let followers: Vec<_> = (0..1_000).map(|_| follow(&flights, flight).landed(99)).collect();
+        leader.land(Ok(stone(100))).expect("landed");
         for follower in followers {
             assert_eq!(follower.await.expect("landed").expect("no error"), "stone");
         }
@@ -121,13 +138,23 @@ mod tests {
         let leader = lead(&flights, flight);
         let follower = follow(&flights, flight);
         leader.land(Err(Error::not_found("agent"))).expect_err("an error");
-        assert!(follower.landed().await.expect("landed").is_err());
+        assert!(follower.landed(0).await.expect("landed").is_err());
 
         let leader = lead(&flights, flight);
         let follower = follow(&flights, flight);
         drop(leader);
-        assert!(follower.landed().await.is_none());
+        assert!(follower.landed(0).await.is_none());
         lead(&flights, flight);
+    }
+
+    #[tokio::test]
+    async fn who_came_after_something_expired_computes_for_itself() {
+        let (flights, flight) = (Arc::<Flights>::default(), flight());
+        let leader = lead(&flights, flight);
+        let (early, late) = (follow(&flights, flight).landed(99), follow(&flights, flight).landed(100));
+        leader.land(Ok(stone(100))).expect("landed");
+        assert!(early.await.is_some());
+        assert!(late.await.is_none());
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ mod vault;
 
 pub use entry::{Cost, Entry, Millis};
 pub use eviction::follow;
-pub use flights::{Boarding, Follow, Lead};
+pub use flights::{Boarding, Follow, Landed, Lead};
 pub use key::{Digest, Key, Value};
 pub use kind::Kind;
 pub use stamp::Stamp;

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strum::VariantArray;
 use tokio::runtime::Handle;
 
 use crate::cache::entry::{Cost, Entry, Millis};
@@ -241,6 +242,13 @@ impl Cache {
     /// Forgets here whatever the tenant has of these kinds.
     pub fn evict_kinds(&self, tenant: TenantId, kinds: &[Kind]) {
         self.0.local.remove_kinds(tenant, kinds.to_vec());
+    }
+
+    /// Forgets here whatever there is of a tenant that is gone.
+    pub fn forget_tenant(&self, tenant: TenantId) {
+        self.0.local.remove_kinds(tenant, Kind::VARIANTS.to_vec());
+        self.0.vaults.forget(tenant);
+        self.0.stats.drop_tenant(tenant);
     }
 
     /// Forgets here all there is.

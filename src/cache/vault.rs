@@ -106,6 +106,13 @@ impl Vaults {
         }
     }
 
+    /// Of a tenant that is gone.
+    pub fn forget(&self, tenant: TenantId) {
+        for (key, _) in self.open.iter().filter(|(key, _)| key.0 == tenant) {
+            self.open.invalidate(&*key);
+        }
+    }
+
     async fn read(&self, tenant: TenantId, version: i32) -> anyhow::Result<Option<Vault>> {
         let db = self.db.clone();
         let sealed: Result<Option<Vec<u8>>> = self

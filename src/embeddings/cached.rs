@@ -13,7 +13,9 @@ use tokio::time::timeout_at;
 
 use super::{Embedder, Windows, unavailable};
 use crate::cache::Saving;
-use crate::cache::{Boarding, Cache, Cost, Digest, Follow, Key, Kind, Lead, Made, Millis, Owner, Slot, Value, Wanted};
+use crate::cache::{
+    Boarding, Cache, Cost, Digest, Follow, Key, Kind, Landed, Lead, Made, Millis, Owner, Slot, Value, Wanted,
+};
 use crate::error::Result;
 
 /// What a text is embedded for: providers may embed questions and answers differently.
@@ -51,6 +53,7 @@ impl Key for TextKey {
 }
 
 /// The windows of a text in half precision: a version, dimensions, then the numbers, all little-endian.
+#[derive(Clone)]
 pub struct Packed(Bytes);
 
 const PACKING: u8 = 1;
@@ -183,13 +186,15 @@ impl Embedder {
             }
         };
         let micros = (started.elapsed().as_micros() / leads.len() as u128).try_into().unwrap_or(u32::MAX);
-        for (((index, lead), windows), tokens) in leads.into_iter().zip(embedded).zip(tokens) {
-            let wish = &mut wishes[index];
-            let packed = Packed::of(&windows);
-            let bytes = packed.pack();
-            cache.put(vec![(&wish.slot, made(packed, Cost { micros, tokens }))]);
-            lead.land(Ok(bytes))?;
-            wish.windows = Some(windows);
+        let packed: Vec<Packed> = embedded.iter().map(Packed::of).collect();
+        let puts = leads.iter().zip(&packed).zip(tokens);
+        cache.put(
+            puts.map(|(((index, _), packed), tokens)| (&wishes[*index].slot, made(packed, Cost { micros, tokens })))
+                .collect(),
+        );
+        for (((index, lead), windows), packed) in leads.into_iter().zip(embedded).zip(packed) {
+            lead.land(Ok(Landed { value: packed.pack(), valid_until: Millis::MAX }))?;
+            wishes[index].windows = Some(windows);
         }
         Ok(())
     }
@@ -200,7 +205,7 @@ impl Embedder {
         for (index, follow) in follows {
             let wish = &mut wishes[index];
             wish.slot.stats().save(Kind::Embedding, Saving::SharedComputations, 1);
-            let landed = timeout_at(until, follow.landed()).await;
+            let landed = timeout_at(until, follow.landed(Millis::MIN)).await;
             let landed =
                 landed.map_err(|_| unavailable(anyhow!("another caller's embedding took longer than {deadline:?}")))?;
             if let Some(landed) = landed {
@@ -217,8 +222,8 @@ impl Embedder {
     }
 }
 
-fn made(value: Packed, cost: Cost) -> Made<Packed> {
-    Made { value, stamp: None, made_at: 0, valid_until: Millis::MAX, cost }
+fn made(packed: &Packed, cost: Cost) -> Made<Packed> {
+    Made { value: packed.clone(), stamp: None, made_at: 0, valid_until: Millis::MAX, cost }
 }
 
 /// A token is taken as four bytes, as everywhere.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::auth::{Caller, Membership};
-use crate::cache::{Boarding, Cost, Hit, Kind, Layer, Lead, Made, Millis, Owner, Saving, Slot, Stamp, Wanted};
+use crate::cache::{Boarding, Cost, Hit, Kind, Landed, Layer, Lead, Made, Millis, Owner, Saving, Slot, Stamp, Wanted};
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
 use crate::recall::canonical::RecallKey;
@@ -86,14 +86,18 @@ struct Question {
 /// An answer just computed.
 struct Computed {
     body: Bytes,
-    /// None: it is not to be kept.
+    /// None where nobody asked for it.
     proof: Option<Proven>,
+    /// Less than it could be, and so for this moment only.
+    degraded: bool,
     timing: Timing,
 }
 
 /// Of the snapshot that the answer was computed from.
+#[derive(Clone, Copy)]
 struct Proven {
-    stamp: Stamp,
+    /// None: a scope has no tag, and the answer is not to be kept.
+    stamp: Option<Stamp>,
     now: Millis,
     valid_until: Millis,
 }
@@ -119,7 +123,7 @@ pub async fn recall(app: Arc<App>, caller: &Caller, request: RecallRequest) -> R
     }
     let looked = started.elapsed();
     let (body, timing) = match question.request.cache {
-        CacheUse::Use => fly(&app, &question, &slot, stamp).await?,
+        CacheUse::Use => fly(&app, &question, &slot, &wanted).await?,
         _ => lead(&app, &question, &slot, None).await?,
     };
     Ok(Answer { body, source: Source::Miss, timing: Timing { cache: looked, ..timing } })
@@ -146,15 +150,15 @@ async fn fly(
     app: &Arc<App>,
     question: &Arc<Question>,
     slot: &Slot<RecallKey>,
-    stamp: Stamp,
+    wanted: &Wanted,
 ) -> Result<(Bytes, Timing)> {
     let started = Instant::now();
     loop {
-        match app.cache.board(slot, Some(stamp)) {
+        match app.cache.board(slot, wanted.stamp) {
             Boarding::Lead(flight) => return lead(app, question, slot, Some(flight)).await,
             Boarding::Follow(flight) => {
                 slot.stats().save(Kind::Recall, Saving::SharedComputations, 1);
-                if let Some(landed) = flight.landed().await {
+                if let Some(landed) = flight.landed(wanted.now).await {
                     return Ok((landed?, Timing { search: started.elapsed(), ..Timing::default() }));
                 }
             }
@@ -170,22 +174,24 @@ async fn lead(
     flight: Option<Lead>,
 ) -> Result<(Bytes, Timing)> {
     let started = Instant::now();
-    let computed = compute(app.clone(), question.clone(), true).await;
-    if let Ok(Computed { body, proof: Some(proof), .. }) = &computed {
+    let computed = match compute(app.clone(), question.clone(), true).await {
+        Ok(computed) => computed,
+        Err(error) => {
+            flight.map(|flight| flight.land(Err(error.copy())));
+            return Err(error);
+        }
+    };
+    let Computed { body, proof, degraded, timing } = computed;
+    if let Some(Proven { stamp: Some(stamp), now, valid_until }) = proof.filter(|_| !degraded) {
         let cost = Cost { micros: started.elapsed().as_micros().try_into().unwrap_or(u32::MAX), tokens: 0 };
-        let Proven { stamp, now, valid_until } = *proof;
         let made = Made { value: body.clone(), stamp: Some(stamp), made_at: now, valid_until, cost };
         app.cache.put(vec![(slot, made)]);
     }
-    let (timing, body) = match computed {
-        Ok(computed) => (computed.timing, Ok(computed.body)),
-        Err(error) => (Timing::default(), Err(error)),
-    };
-    let body = match flight {
-        Some(flight) => flight.land(body),
-        None => body,
-    };
-    Ok((body?, timing))
+    if let Some(flight) = flight {
+        let valid_until = proof.map_or(Millis::MIN, |proof| proof.valid_until);
+        flight.land(Ok(Landed { value: body.clone(), valid_until }))?;
+    }
+    Ok((body, timing))
 }
 
 /// The gate says which circles the agent is a member of now; nothing else is searched.

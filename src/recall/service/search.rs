@@ -29,7 +29,7 @@ struct Hunt {
     vector: Option<HalfVector>,
     mode: Mode,
     warnings: Vec<Warning>,
-    /// Whether the answer is to be kept, and so has to be proved.
+    /// Whether the answer is to be kept or shared, and so has to be proved.
     to_keep: bool,
 }
 
@@ -38,18 +38,17 @@ pub(super) async fn compute(app: Arc<App>, question: Arc<Question>, to_keep: boo
     let started = Instant::now();
     let (vector, mode) = embedded(&app, &question, &mut warnings).await?;
     let embed = started.elapsed();
-    // What is worse than it could be is for this moment only.
-    let to_keep = to_keep && warnings.is_empty();
+    let degraded = !warnings.is_empty();
     let hunt = Hunt { question, pin: app.embedder.pin().to_owned(), vector, mode, warnings, to_keep };
     let (db, started) = (app.db.clone(), Instant::now());
     let (body, proof) = app.db.run(async move { hunted(&db, hunt).await }).await?;
-    Ok(Computed { body, proof, timing: Timing { embed, search: started.elapsed(), ..Timing::default() } })
+    Ok(Computed { body, proof, degraded, timing: Timing { embed, search: started.elapsed(), ..Timing::default() } })
 }
 
 async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
     let question = hunt.question.clone();
     let mut conn = db.read(question.owner.tenant).await?;
-    let proof = if hunt.to_keep { proven(&mut conn, &question, &hunt.pin).await? } else { None };
+    let proof = if hunt.to_keep { Some(proven(&mut conn, &question, &hunt.pin).await?) } else { None };
     let results = search(&mut conn, &question, hunt.vector.as_ref(), hunt.mode).await?;
     let answer = RecallAnswer { results, approximate: false, warnings: hunt.warnings };
     let body = serde_json::to_vec(&answer).map_err(|error| Error::Internal(error.into()))?;
@@ -57,13 +56,13 @@ async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
 }
 
 /// The stamp of this snapshot, and until when an answer from it holds.
-async fn proven(conn: &mut TenantConn, question: &Question, pin: &str) -> Result<Option<Proven>> {
+async fn proven(conn: &mut TenantConn, question: &Question, pin: &str) -> Result<Proven> {
     let scopes: Vec<ScopeId> = question.places.iter().map(|place| place.scope).collect();
     let proof = proof::read(conn, question.owner.tenant, question.agent, &scopes).await?;
     let now_tagged = question.places.iter().zip(&proof.tags).map(|(place, tag)| Place { tag: *tag, ..place.clone() });
     let stamp = stamp(pin, proof.tenant_tag, proof.agent_tag, &now_tagged.collect::<Vec<_>>());
     let valid_until = proof.next_expiry.map_or(Millis::MAX, millis);
-    Ok(stamp.map(|stamp| Proven { stamp, now: millis(proof.now), valid_until }))
+    Ok(Proven { stamp, now: millis(proof.now), valid_until })
 }
 
 /// The question as a vector. When it cannot be embedded, a hybrid search makes do with words alone,

@@ -22,7 +22,7 @@ pub fn sometimes(app: &Arc<App>, question: &Arc<Question>, hit: &Hit<Bytes>, sta
         let Ok(computed) = compute(app.clone(), question.clone(), true).await else { return };
         let Some(proof) = computed.proof else { return };
         // Judged only if nothing has changed, and nothing has expired, between the hit and now.
-        if proof.stamp == stamp && proof.now < valid_until && computed.body != cached {
+        if !computed.degraded && proof.stamp == Some(stamp) && proof.now < valid_until && computed.body != cached {
             app.cache.stats().mismatch();
             tracing::error!(
                 tenant = %question.owner.tenant,
