@@ -18,6 +18,7 @@ mod memories;
 mod migrations;
 mod openai;
 mod openapi;
+mod optional;
 mod recall;
 mod redis;
 mod restore;

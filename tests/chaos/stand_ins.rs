@@ -121,6 +121,7 @@ async fn a_fault_concerns_old_and_new_connections_and_heals() {
         (Fault::BlackHole, "lost"),
         (Fault::LoseAnswers, "lost"),
         (Fault::Latency(Duration::from_millis(1)), "returned"),
+        (Fault::Delay(Duration::from_millis(1)), "returned"),
     ] {
         proxy.set(Fault::Pass);
         let connect = async || TcpStream::connect(("127.0.0.1", proxy.port)).await.expect("connects");
@@ -135,8 +136,8 @@ async fn a_fault_concerns_old_and_new_connections_and_heals() {
         assert_eq!((send(&mut old).await, send(&mut new).await), (healed, healed), "{fault:?}");
         assert_eq!(send(&mut connect().await).await, "returned");
     }
-    assert_eq!(proxy.connections(), 15);
-    assert!(proxy.bytes() >= 20);
+    assert_eq!(proxy.connections(), 18);
+    assert!(proxy.bytes() >= 26);
 }
 
 #[tokio::test]

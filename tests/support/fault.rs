@@ -23,6 +23,8 @@ pub enum Fault {
     BlackHole,
     /// What the client sends arrives late, by a random time up to this.
     Latency(Duration),
+    /// What the client sends arrives late, by just this time.
+    Delay(Duration),
     /// Reset as soon as it is opened.
     Reset,
     /// The server hears the client, and not the other way round.
@@ -165,6 +167,7 @@ impl Connection {
                     continue;
                 }
                 (Fault::Latency(most), Towards::Server) => tokio::time::sleep(random(most)).await,
+                (Fault::Delay(time), Towards::Server) => tokio::time::sleep(time).await,
                 _ => {}
             }
             to.write_all(&buffer[..length]).await?;
@@ -177,7 +180,7 @@ impl Connection {
         let mut fault = self.fault.clone();
         let ends = |fault: &Fault| match fault {
             Fault::Refuse | Fault::Reset => true,
-            Fault::Pass | Fault::Latency(_) => self.lossy.load(Ordering::Relaxed),
+            Fault::Pass | Fault::Latency(_) | Fault::Delay(_) => self.lossy.load(Ordering::Relaxed),
             Fault::BlackHole | Fault::LoseAnswers => false,
         };
         // A proxy that is dropped cuts everything.
