@@ -191,7 +191,7 @@ impl From<sqlx::Error> for Error {
                 );
             }
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
-                return unreachable_database(error);
+                return unreachable_database(error.into());
             }
             sqlx::Error::Database(database) => database.code().unwrap_or_default().into_owned(),
             _ => String::new(),
@@ -203,8 +203,8 @@ impl From<sqlx::Error> for Error {
             "40001" | "40P01" | "55P03" => {
                 Self::unavailable(Code::Overloaded, "too many writers at once; try again", error.into())
             }
-            "57P01" | "57P02" | "57P03" | "57P05" => unreachable_database(error),
-            state if state.starts_with("08") || state.starts_with("53") => unreachable_database(error),
+            "57P01" | "57P02" | "57P03" | "57P05" => unreachable_database(error.into()),
+            state if state.starts_with("08") || state.starts_with("53") => unreachable_database(error.into()),
             state if state.starts_with("22") || state.starts_with("54") => {
                 tracing::warn!(%error, "a value passed validation and was refused by Postgres");
                 Self::refused(Code::InvalidValue, "a value cannot be stored")
@@ -214,8 +214,8 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-fn unreachable_database(error: sqlx::Error) -> Error {
-    Error::unavailable(Code::DependencyUnavailable, "the database cannot be reached; try again", error.into())
+pub fn unreachable_database(cause: anyhow::Error) -> Error {
+    Error::unavailable(Code::DependencyUnavailable, "the database cannot be reached; try again", cause)
 }
 
 /// Turns the violation of a named constraint into what it means to the caller.

@@ -14,12 +14,15 @@ use crate::config::Database;
 use crate::error::{Code, Error, Result};
 use crate::events::Bus;
 
+mod door;
 pub mod embedded;
 mod idempotency;
 mod migrate;
 mod selfcheck;
 mod tenant;
 mod write;
+
+use door::Door;
 
 pub use idempotency::{Fingerprint, Idempotency, Intent};
 pub use migrate::{MIGRATOR, migrate, pending_migrations};
@@ -43,6 +46,7 @@ pub struct Db {
     background: PgPool,
     bus: Bus,
     runtime: Handle,
+    door: Door,
 }
 
 impl Db {
@@ -61,6 +65,7 @@ impl Db {
             background: pool(settings.background_connections, "cairn background", 60_000),
             bus,
             runtime: runtime.clone(),
+            door: Door::of(options),
         }
     }
 
@@ -72,9 +77,11 @@ impl Db {
             let cause = anyhow::anyhow!("a unit of work took longer than {PATIENCE:?}");
             return Err(Error::unavailable(Code::Timeout, "the database does not answer; try again", cause));
         };
-        done.unwrap_or_else(|error| {
-            Err(Error::Internal(anyhow::Error::new(error).context("a unit of work ended early")))
-        })
+        match done {
+            Ok(Err(error)) => Err(self.door.explain(error).await),
+            Ok(done) => done,
+            Err(error) => Err(Error::Internal(anyhow::Error::new(error).context("a unit of work ended early"))),
+        }
     }
 
     /// Where connections live: work that is to outlive a request belongs there too.
