@@ -54,7 +54,12 @@ struct Counts {
 impl FaultProxy {
     /// Everything passes at first.
     pub async fn start(target: Target) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at(0, target).await
+    }
+
+    /// The same, on this port.
+    pub async fn start_at(port: u16, target: Target) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (fault, seen) = watch::channel(Fault::Pass);
         let counts = Arc::<Counts>::default();

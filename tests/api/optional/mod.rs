@@ -3,6 +3,7 @@
 
 mod load;
 mod log;
+mod postgres;
 mod scene;
 mod server;
 mod trial;
