@@ -8,7 +8,7 @@ use crate::checker::{Verdict, Violation};
 use crate::history::{Act, Event, Hurt, Layer, Outcome, Window};
 
 /// Violations that are shown with their history.
-const SHOWN: usize = 5;
+const SHOWN: usize = 2;
 
 /// Events of a subject that are shown.
 const LINES: usize = 30;
@@ -51,7 +51,8 @@ impl Report {
         writeln!(out, "\n{kind:?}:\n  {event}\nfaults and the history of it:")?;
         let near = |window: &&Window| window.touches(event, Duration::from_secs(3));
         for Window { name, hurt, from, to } in self.windows.iter().filter(near) {
-            writeln!(out, "  {:9.4} to {:9.4}: {name} ({hurt:?})", from.as_secs_f64(), to.as_secs_f64())?;
+            let to = if *to == Duration::MAX { "the end".into() } else { format!("{:.4}", to.as_secs_f64()) };
+            writeln!(out, "  {:9.4} to {to:>9}: {name} ({hurt:?})", from.as_secs_f64())?;
         }
         let mut life: Vec<&Event> = self.events.iter().filter(|other| other.subject == event.subject).collect();
         life.sort_by_key(|event| event.sent);

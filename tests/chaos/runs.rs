@@ -11,20 +11,18 @@ use crate::site::{Cache, Sabotage, Site};
 use crate::support::fault::Fault;
 use crate::support::redis::Redis;
 use crate::support::redis_cluster::RedisCluster;
-use crate::workload;
+use crate::workload::{self, Callers, Habit};
 
 /// Of the form that runs with all tests.
 const FAST: Run = Run {
-    callers: 12,
-    seed: 4,
+    callers: Callers { count: 16, seed: 4, habit: Habit::Mixed },
     lasts: Duration::from_secs(20),
     weather: Weather::Faults { tempo: 0.25 },
     sabotage: None,
 };
 
 pub struct Run {
-    pub callers: usize,
-    pub seed: u64,
+    pub callers: Callers,
     pub lasts: Duration,
     pub weather: Weather,
     /// With a guard off, the first stale answer ends the run.
@@ -42,7 +40,8 @@ pub enum Weather {
 
 impl Run {
     pub async fn on(&self, cache: Cache) -> Report {
-        println!("seed {}, {} callers, at most {} s", self.seed, self.callers, self.lasts.as_secs());
+        let Callers { count, seed, .. } = self.callers;
+        println!("seed {seed}, {count} callers, at most {} s", self.lasts.as_secs());
         let site = Site::start(cache, self.sabotage).await;
         let history = Arc::new(History::new());
         let over = async {
@@ -51,7 +50,7 @@ impl Run {
                 () = first_stale_answer(&history), if self.sabotage.is_some() => {}
             }
         };
-        workload::run(&site, &history, self.callers, self.seed, over).await;
+        workload::run(&site, &history, &self.callers, over).await;
         let (events, windows) = (history.events(), history.windows());
         let verdict = checker::check(&events, &windows);
         Report { events, windows, verdict, deadlocks: site.deadlocks() }
@@ -59,7 +58,7 @@ impl Run {
 
     async fn weather(&self, site: &Site, history: &History) {
         match self.weather {
-            Weather::Faults { tempo } => Faults::new(site, history, self.seed, tempo).inject(self.lasts).await,
+            Weather::Faults { tempo } => Faults::new(site, history, self.callers.seed, tempo).inject(self.lasts).await,
             Weather::SlowPostgres(latency) => {
                 site.instances.iter().for_each(|instance| instance.postgres.set(Fault::Latency(latency)));
                 tokio::time::sleep(self.lasts).await;
@@ -100,8 +99,7 @@ async fn no_schedule_of_faults_makes_an_answer_stale() {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"));
     let run = Run {
-        callers: 32,
-        seed: number("CAIRN_CHAOS_SEED", rand::random()),
+        callers: Callers { count: 32, seed: number("CAIRN_CHAOS_SEED", rand::random()), habit: Habit::Mixed },
         lasts: Duration::from_secs(number("CAIRN_CHAOS_MINUTES", 10) * 60 / 2),
         weather: Weather::Faults { tempo: 1.0 },
         sabotage: None,

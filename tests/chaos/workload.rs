@@ -16,7 +16,7 @@ use crate::history::{History, Outcome, State, Subject};
 use crate::site::{INSTANCES, Site};
 
 /// Callers that share an agent.
-const GROUP: usize = 4;
+const GROUP: usize = 8;
 
 /// Memories that a caller keeps before it forgets more than it writes.
 const KEPT: usize = 12;
@@ -24,14 +24,22 @@ const KEPT: usize = 12;
 /// Memories that an agent gets before its callers turn to a new one: large scopes take long to search.
 const AGENT_MEMORIES: u32 = 200;
 
+/// What a caller does with its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Habit {
+    /// A bit of everything, each write followed by a look at all servers.
+    Mixed,
+    /// One of a group edits without a pause; the others ask all the same.
+    Crowd,
+}
+
 /// What all callers know.
-pub struct Load {
+struct Load {
+    habit: Habit,
     over: AtomicBool,
     numbers: AtomicU32,
     /// What the others have written lately, by group.
     boards: Vec<Mutex<VecDeque<Glimpse>>>,
-    /// Together they do not ask more often than the servers can answer.
-    pause: Duration,
 }
 
 /// A memory whose only writer this is.
@@ -44,6 +52,12 @@ struct Owned {
     key: Option<String>,
 }
 
+pub struct Callers {
+    pub count: usize,
+    pub seed: u64,
+    pub habit: Habit,
+}
+
 struct Writer {
     number: usize,
     caller: Caller,
@@ -54,17 +68,18 @@ struct Writer {
 }
 
 /// Callers at work until they are told to stop.
-pub async fn run(site: &Site, history: &Arc<History>, callers: usize, seed: u64, lasts: impl Future<Output = ()>) {
-    let boards = (0..callers.div_ceil(GROUP)).map(|_| Mutex::default()).collect();
-    let load = Arc::new(Load { over: false.into(), numbers: 1.into(), boards, pause: Duration::from_millis(5) });
+pub async fn run(site: &Site, history: &Arc<History>, callers: &Callers, over: impl Future<Output = ()>) {
+    let Callers { count, seed, habit } = *callers;
+    let boards = (0..count.div_ceil(GROUP)).map(|_| Mutex::default()).collect();
+    let load = Arc::new(Load { habit, over: false.into(), numbers: 1.into(), boards });
     let mut writers = tokio::task::JoinSet::new();
-    for number in 0..callers {
+    for number in 0..count {
         let caller = Caller::new(site.urls(), site.key.clone(), history.clone());
         let dice = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
         let writer = Writer { number, caller, load: load.clone(), dice, owned: Vec::new(), written: 0 };
         writers.spawn(writer.work());
     }
-    lasts.await;
+    over.await;
     load.over.store(true, Ordering::Relaxed);
     while let Some(ended) = writers.join_next().await {
         ended.expect("no caller panics");
@@ -74,16 +89,26 @@ pub async fn run(site: &Site, history: &Arc<History>, callers: usize, seed: u64,
 impl Writer {
     async fn work(mut self) {
         while !self.load.over.load(Ordering::Relaxed) {
-            let crowd = if self.owned.len() > KEPT { 25 } else { 0 };
-            match self.dice.random_range(0..100) {
-                roll if roll < 25 - crowd => self.create().await,
-                ..45 => self.edit().await,
-                45..60 => self.forget().await,
-                60..62 => self.revoke().await,
-                62 => self.flush().await,
-                _ => self.look_around().await,
+            match (self.load.habit, self.number % GROUP) {
+                (Habit::Mixed, _) => self.mix().await,
+                (Habit::Crowd, 0) if self.owned.is_empty() => self.create().await,
+                (Habit::Crowd, 0) => self.edit().await,
+                (Habit::Crowd, _) => self.look_around().await,
             }
-            tokio::time::sleep(self.load.pause).await;
+            // Whoever is refused does not ask again at once.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn mix(&mut self) {
+        let creates = if self.owned.len() > KEPT { 0 } else { 25 };
+        match self.dice.random_range(0..100) {
+            roll if roll < creates => self.create().await,
+            ..45 => self.edit().await,
+            45..60 => self.forget().await,
+            60..62 => self.revoke().await,
+            62 => self.flush().await,
+            _ => self.look_around().await,
         }
     }
 
@@ -212,6 +237,9 @@ impl Writer {
 
     /// Whether every server shows what was acknowledged; then once more, from a cache.
     async fn look_everywhere(&mut self, glimpse: &Glimpse) {
+        if self.load.habit == Habit::Crowd {
+            return;
+        }
         let question = self.question(glimpse);
         let first = self.instance();
         for instance in (first..first + INSTANCES).map(|instance| instance % INSTANCES) {
@@ -235,7 +263,11 @@ impl Writer {
 
     /// Mostly the one that everybody asks about it.
     fn question(&mut self, glimpse: &Glimpse) -> u32 {
-        if self.dice.random_bool(0.8) { 1 + glimpse.number % 7 } else { self.dice.random_range(0..8) }
+        if self.load.habit == Habit::Crowd || self.dice.random_bool(0.8) {
+            1 + glimpse.number % 7
+        } else {
+            self.dice.random_range(0..8)
+        }
     }
 
     fn show(&self, glimpse: &Glimpse) {
