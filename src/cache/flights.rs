@@ -22,11 +22,13 @@ pub(super) struct Flight {
     pub stamp: Option<Stamp>,
 }
 
-/// What was computed, and until when it holds.
+/// What was computed, and how far it goes.
 #[derive(Debug, Clone)]
 pub struct Landed {
     pub value: Bytes,
     pub valid_until: Millis,
+    /// It is worse than it could be, for a reason that may have passed before somebody waited for it.
+    pub makeshift: bool,
 }
 
 /// What a computation came to, for everyone who waited.
@@ -47,7 +49,8 @@ pub enum Boarding {
 pub struct Lead {
     flights: Arc<Flights>,
     flight: Flight,
-    landing: watch::Sender<Option<Landing>>,
+    /// Until it has landed; by then another may fly.
+    landing: Option<watch::Sender<Option<Landing>>>,
 }
 
 pub struct Follow(watch::Receiver<Option<Landing>>);
@@ -60,32 +63,40 @@ impl Flights {
         }
         let (landing, followers) = watch::channel(None);
         under_way.insert(flight, followers);
-        Boarding::Lead(Lead { flights: self.clone(), flight, landing })
+        Boarding::Lead(Lead { flights: self.clone(), flight, landing: Some(landing) })
+    }
+
+    fn end(&self, flight: &Flight) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(flight);
     }
 }
 
 impl Lead {
     /// Hands what was computed to all who wait. Errors are shared too: each on its own would fail the same way.
-    pub fn land(self, computed: Result<Landed>) -> Result<Bytes> {
-        let landing = computed.map_err(Arc::new);
-        self.landing.send_replace(Some(landing.clone()));
-        landing.map(|landed| landed.value).map_err(|error| error.copy())
+    pub fn land(mut self, computed: Result<Landed>) {
+        // Before anybody hears of it: who boards again is not to meet the same flight.
+        self.flights.end(&self.flight);
+        if let Some(landing) = self.landing.take() {
+            landing.send_replace(Some(computed.map_err(Arc::new)));
+        }
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flight);
+        if self.landing.is_some() {
+            self.flights.end(&self.flight);
+        }
     }
 }
 
 impl Follow {
     /// None if the leader went away before it was done, or what it computed holds no more at this moment: board
     /// again.
-    pub async fn landed(mut self, now: Millis) -> Option<Result<Bytes>> {
+    pub async fn landed(mut self, now: Millis) -> Option<Result<Landed>> {
         let landing = self.0.wait_for(Option::is_some).await.ok()?.clone()?;
         match landing {
-            Ok(landed) => (landed.valid_until > now).then_some(Ok(landed.value)),
+            Ok(landed) => (landed.valid_until > now).then_some(Ok(landed)),
             Err(error) => Some(Err(error.copy())),
         }
     }
@@ -117,7 +128,7 @@ mod tests {
     }
 
     fn stone(valid_until: Millis) -> Landed {
-        Landed { value: Bytes::from_static(b"stone"), valid_until }
+        Landed { value: Bytes::from_static(b"stone"), valid_until, makeshift: false }
     }
 
     #[tokio::test]
@@ -125,9 +136,9 @@ mod tests {
         let (flights, flight) = (Arc::<Flights>::default(), flight());
         let leader = lead(&flights, flight);
         let followers: Vec<_> = (0..1_000).map(|_| follow(&flights, flight).landed(99)).collect();
-        leader.land(Ok(stone(100))).expect("landed");
+        leader.land(Ok(stone(100)));
         for follower in followers {
-            assert_eq!(follower.await.expect("landed").expect("no error"), "stone");
+            assert_eq!(follower.await.expect("landed").expect("no error").value, "stone");
         }
         lead(&flights, flight);
     }
@@ -137,7 +148,7 @@ mod tests {
         let (flights, flight) = (Arc::<Flights>::default(), flight());
         let leader = lead(&flights, flight);
         let follower = follow(&flights, flight);
-        leader.land(Err(Error::not_found("agent"))).expect_err("an error");
+        leader.land(Err(Error::not_found("agent")));
         assert!(follower.landed(0).await.expect("landed").is_err());
 
         let leader = lead(&flights, flight);
@@ -152,9 +163,23 @@ mod tests {
         let (flights, flight) = (Arc::<Flights>::default(), flight());
         let leader = lead(&flights, flight);
         let (early, late) = (follow(&flights, flight).landed(99), follow(&flights, flight).landed(100));
-        leader.land(Ok(stone(100))).expect("landed");
+        leader.land(Ok(stone(100)));
         assert!(early.await.is_some());
         assert!(late.await.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_hears_of_a_landing_boards_another_flight() {
+        let (flights, flight) = (Arc::<Flights>::default(), flight());
+        let (first, follower) = (lead(&flights, flight), follow(&flights, flight));
+        let (makeshift, boarded) = (Landed { makeshift: true, ..stone(100) }, flights.clone());
+        let heard = tokio::spawn(async move {
+            let landed = follower.landed(0).await.expect("landed").expect("no error");
+            assert!(landed.makeshift, "what was only the best there was says so");
+            drop(lead(&boarded, flight));
+        });
+        first.land(Ok(makeshift));
+        heard.await.expect("another flight");
     }
 
     #[tokio::test]

@@ -181,7 +181,7 @@ impl Embedder {
         let embedded = match self.run(owner.tenant, texts, deadline).await {
             Ok(embedded) => embedded,
             Err(error) => {
-                leads.into_iter().for_each(|(_, lead)| drop(lead.land(Err(error.copy()))));
+                leads.into_iter().for_each(|(_, lead)| lead.land(Err(error.copy())));
                 return Err(error);
             }
         };
@@ -193,7 +193,7 @@ impl Embedder {
                 .collect(),
         );
         for (((index, lead), windows), packed) in leads.into_iter().zip(embedded).zip(packed) {
-            lead.land(Ok(Landed { value: packed.pack(), valid_until: Millis::MAX }))?;
+            lead.land(Ok(Landed { value: packed.pack(), valid_until: Millis::MAX, makeshift: false }));
             wishes[index].windows = Some(windows);
         }
         Ok(())
@@ -209,7 +209,7 @@ impl Embedder {
             let landed =
                 landed.map_err(|_| unavailable(anyhow!("another caller's embedding took longer than {deadline:?}")))?;
             if let Some(landed) = landed {
-                wish.windows = self.checked(&Packed(landed?));
+                wish.windows = self.checked(&Packed(landed?.value));
             }
         }
         Ok(())
