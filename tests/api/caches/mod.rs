@@ -1,5 +1,6 @@
 //! What is cached, and that it is never wrong: two servers over one database and one Redis.
 
+mod degraded;
 mod embeddings;
 mod events;
 mod flush;
