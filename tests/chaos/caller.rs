@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::history::{Act, Event, History, Layer, Outcome, Seen, State, Subject};
 
 /// Longer than any server is stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Caller {
     http: reqwest::Client,

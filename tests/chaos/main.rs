@@ -16,3 +16,4 @@ mod stand_ins;
 #[path = "../support/mod.rs"]
 mod support;
 mod workload;
+mod writer;

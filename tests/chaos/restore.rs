@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::history::History;
-use crate::site::{Cache, Sabotage, Site};
+use crate::site::{Cache, Settings, Site};
 use crate::support::fault::Fault;
 use crate::support::redis::Redis;
 
@@ -35,8 +35,8 @@ async fn recall(site: &Site, instance: usize, query: &str) -> Vec<String> {
 }
 
 /// What two servers recall of what was written before the backup, after it, and after the restore.
-async fn restored(sabotage: Sabotage) -> Vec<Vec<String>> {
-    let before = Site::start(Cache::Single(Redis::start().await), sabotage).await;
+async fn restored(settings: Settings<'_>) -> Vec<Vec<String>> {
+    let before = Site::start(Cache::Single(Redis::start().await), settings).await;
     remember(&before, "A stone before the backup").await;
     let backup = before.postgres.base_backup().await;
     remember(&before, "A stone that is lost").await;
@@ -45,7 +45,7 @@ async fn restored(sabotage: Sabotage) -> Vec<Vec<String>> {
     }
     let Site { instances, cache, key, database, .. } = before;
     drop(instances);
-    let mut after = Site::over(backup, database, cache, sabotage).await;
+    let mut after = Site::over(backup, database, cache, settings).await;
     after.key = key;
     // As many changes as the lost ones, and whoever makes them cannot tell Redis.
     let way = after.instances[0].redis.as_ref().expect("a single Redis");
@@ -66,13 +66,13 @@ const TRUTH: [&str; 2] = ["A stone after the restore", "A stone before the backu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_database_never_shows_what_was_lost() {
-    assert_eq!(restored(None).await, vec![TRUTH; 2]);
+    assert_eq!(restored(&[]).await, vec![TRUTH; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the feature sabotage; `make chaos`"]
 async fn tags_that_a_restored_database_repeats_are_noticed() {
-    let answers = restored(Some("random_tag")).await;
+    let answers = restored(&[("CAIRN_SABOTAGE", "random_tag")]).await;
     println!("without random_tag: {answers:?}");
     assert!(answers.iter().all(|answer| answer.contains(&"A stone that is lost".to_owned())), "{answers:?}");
 }

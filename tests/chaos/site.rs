@@ -32,30 +32,35 @@ pub struct Site {
     _provider: Provider,
 }
 
-/// The value of `CAIRN_SABOTAGE`: what the servers do without.
-pub type Sabotage = Option<&'static str>;
+/// What the servers are told beyond the usual.
+pub type Settings<'a> = &'a [(&'static str, &'a str)];
 
 impl Site {
-    pub async fn start(cache: Cache, sabotage: Sabotage) -> Self {
+    pub async fn start(cache: Cache, more: Settings<'_>) -> Self {
         let postgres = Cluster::own().await;
         let database = postgres.clone_template().await;
-        if sabotage.is_some() {
+        if more.iter().any(|(name, _)| *name == "CAIRN_SABOTAGE") {
             dismiss_the_audit(&postgres, &database).await;
         }
-        let mut site = Self::over(postgres, database, cache, sabotage).await;
-        let first = &site.instances[0];
-        let ways = ways(&first.postgres, &site.database, &first.provider);
-        let settings: Vec<_> = settings().into_iter().chain(ways).collect();
-        run(&settings, &["tenant", "create", "chaos"]).await;
-        site.key = run(&settings, &["key", "create", "--tenant", "chaos"]).await.trim().to_owned();
+        let mut site = Self::over(postgres, database, cache, more).await;
+        site.key = site.new_tenant("chaos").await;
         site
     }
 
+    /// A key that may do everything in a new tenant.
+    async fn new_tenant(&self, name: &str) -> String {
+        let first = &self.instances[0];
+        let ways = ways(&first.postgres, &self.database, &first.provider);
+        let settings: Vec<_> = settings().into_iter().chain(ways).collect();
+        run(&settings, &["tenant", "create", name]).await;
+        run(&settings, &["key", "create", "--tenant", name]).await.trim().to_owned()
+    }
+
     /// Over what is there; whoever has a key keeps it.
-    pub async fn over(postgres: Arc<Cluster>, database: String, cache: Cache, sabotage: Sabotage) -> Self {
+    pub async fn over(postgres: Arc<Cluster>, database: String, cache: Cache, more: Settings<'_>) -> Self {
         let provider = Provider::start().await;
         let mut settings = settings();
-        settings.extend(sabotage.map(|guard| ("CAIRN_SABOTAGE", guard.to_owned())));
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let mut instances = Vec::new();
         for _ in 0..INSTANCES {
             instances.push(instance(&settings, &postgres, &database, &cache, &provider).await);
@@ -78,6 +83,11 @@ fn settings() -> Vec<(&'static str, String)> {
         ("CAIRN_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
         ("CAIRN_HTTP__WORKERS", "1"),
         ("CAIRN_LOG", "cairn=info,warn"),
+        // A debug build on a busy machine would miss the usual deadlines without any fault.
+        ("CAIRN_CACHE__REDIS_DEADLINE_MS", "100"),
+        ("CAIRN_DATABASE__ACQUIRE_TIMEOUT_MS", "5000"),
+        ("CAIRN_DATABASE__READ_TIMEOUT_MS", "5000"),
+        ("CAIRN_EMBEDDINGS__QUERY_DEADLINE_MS", "4000"),
         ("CAIRN_EMBEDDINGS__PROVIDER", "openai"),
         ("CAIRN_EMBEDDINGS__MODEL", "stones-1"),
         ("CAIRN_EMBEDDINGS__DIMENSIONS", "32"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::history::{Act, Event, Hurt, Layer, Outcome, Seen, State, Subject, Window};
 
 /// How long a server may need to find its way back to what it depends on.
-const RECOVERY: Duration = Duration::from_secs(3);
+const RECOVERY: Duration = Duration::from_secs(2);
 
 /// How long questions may go on being answered by words after the provider is back: its breaker rests and probes.
 const DEGRADED: Duration = Duration::from_secs(8);
