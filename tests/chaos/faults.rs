@@ -84,7 +84,8 @@ impl<'a> Faults<'a> {
     pub async fn inject(mut self, until: Duration) {
         let mut ahead: Vec<Break> = Vec::new();
         while self.history.now() < until {
-            self.pause(500..2_000).await;
+            // A breaker takes up to two seconds to find that Redis is back, and then there shall be hits.
+            self.pause(1_000..3_000).await;
             if ahead.is_empty() {
                 ahead = Break::VARIANTS.iter().copied().filter(|one| one.is_for(&self.site.cache)).collect();
             }

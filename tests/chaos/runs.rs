@@ -16,8 +16,8 @@ use crate::workload::{self, Callers, Habit};
 /// Of the form that runs with all tests.
 const FAST: Run = Run {
     callers: Callers { count: 16, seed: 4, habit: Habit::Mixed },
-    lasts: Duration::from_secs(20),
-    weather: Weather::Faults { tempo: 0.25 },
+    lasts: Duration::from_secs(25),
+    weather: Weather::Faults { tempo: 0.4 },
     sabotage: None,
 };
 
