@@ -12,7 +12,7 @@ use crate::cli::bench::generator::http::Origin;
 use crate::cli::latency::Latencies;
 
 pub const SLICE: Duration = Duration::from_millis(500);
-/// Calls before this are not counted.
+/// Before this, nobody looks at the clock.
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// What the clients of one case saw, in all its slices.
@@ -24,6 +24,7 @@ pub struct Measured {
     answers: u64,
     /// All slices together.
     length: Duration,
+    /// This and the next two: of all calls, for a cache that is cold is cold only once.
     pub hits_local: u64,
     pub hits_redis: u64,
     pub misses: u64,
@@ -97,12 +98,12 @@ async fn one(mut caller: Caller, begin: Instant, end: Instant) -> anyhow::Result
         }
         let origin = caller.call().await?;
         let answered = Instant::now();
+        seen.count(origin);
         if (begin..end).contains(&answered) {
             seen.answers += 1;
         }
         if started >= begin {
             seen.latencies.add(answered - started);
-            seen.count(origin);
         }
     }
 }
