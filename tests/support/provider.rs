@@ -179,8 +179,8 @@ async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Value>
 
 async fn say(connection: &mut BufReader<TcpStream>, status: u16, headers: &str, body: &str) -> io::Result<()> {
     let head = format!("HTTP/1.1 {status} As told\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-    connection.write_all(head.as_bytes()).await?;
-    connection.write_all(body.as_bytes()).await?;
+    // At once, or the second part waits until the first is acknowledged.
+    connection.write_all((head + body).as_bytes()).await?;
     connection.flush().await
 }
 

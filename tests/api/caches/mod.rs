@@ -7,6 +7,7 @@ mod flush;
 mod freshness;
 mod recalls;
 mod stats;
+mod timing;
 
 use cairn::cache::Owner;
 use cairn::config::Config;
