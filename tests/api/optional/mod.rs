@@ -3,6 +3,7 @@
 
 mod load;
 mod log;
+mod peak;
 mod postgres;
 mod scene;
 mod server;
