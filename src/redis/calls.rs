@@ -49,9 +49,14 @@ impl Fault {
     }
 
     fn is_refusal(&self) -> bool {
+        self.says(&REFUSALS)
+    }
+
+    /// Whether Redis answered with one of these codes.
+    pub fn says(&self, codes: &[&str]) -> bool {
         let Self::Redis(error) = self else { return false };
         let errors = error.clone().into_server_errors();
-        errors.is_some_and(|errors| errors.iter().any(|(_, error)| REFUSALS.contains(&error.code())))
+        errors.is_some_and(|errors| errors.iter().any(|(_, error)| codes.contains(&error.code())))
     }
 
     fn is_lost_connection(&self) -> bool {

@@ -44,7 +44,8 @@ impl Subscription {
             // Probes find out whether Redis is back, and nobody else needs to.
             self.calls.breaker.wait_until_closed().await;
             let Err(fault) = self.listen(self.target.node(attempt), &mut refused).await;
-            let says_no = matches!(&fault, Fault::Redis(error) if error.clone().into_server_errors().is_some());
+            // Of whatever concerns calls as well, the breaker speaks.
+            let says_no = fault.says(&["NOPERM"]);
             if says_no && !refused {
                 tracing::warn!(
                     cause = fault.cause(),
