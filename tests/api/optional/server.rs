@@ -50,6 +50,29 @@ fn a_wrong_password_is_as_good_as_no_redis_and_stays_out_of_the_log() {
 }
 
 #[test]
+fn a_password_that_is_missing_is_one_line_of_the_log() {
+    Log::of(async |log| {
+        let redis = Redis::with_password("heron").await;
+        survives_from_the_start(&redis, "", async || set(&redis, "requirepass", "").await, log).await;
+    });
+}
+
+#[test]
+fn a_user_who_may_not_subscribe_has_the_caches_all_the_same() {
+    Log::of(async |log| {
+        let redis = Redis::with_user("ada", "heron", "~cairn:* +@all resetchannels").await;
+        let scene = Scene::with(redis.port(), "ada:heron@", Form::FAST.deadline, log.clone()).await;
+        scene.wait_for_hits(PATIENCE).await;
+        let mut load = Load::start(4, &scene.clients(), "use");
+        // Long enough for more than one attempt.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!(load.take().iter().any(|sample| sample.source.starts_with("hit; layer=redis")));
+        assert_eq!(log.with("Redis lets nobody subscribe").len(), ALL.len(), "{:#?}", log.with("Redis"));
+        assert_eq!(log.with("Redis").len(), ALL.len(), "{:#?}", log.with("Redis"));
+    });
+}
+
+#[test]
 fn a_redis_that_is_killed_is_done_without_until_it_is_back() {
     Log::of(async |log| {
         let redis = Redis::start().await;
