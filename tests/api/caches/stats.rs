@@ -9,7 +9,7 @@ async fn stats(client: &Client) -> Value {
     client.get("/v1/cache/stats").await.expect(200)
 }
 
-fn layer<'a>(stats: &'a Value, kind: usize, layer: usize) -> &'a Value {
+fn layer(stats: &Value, kind: usize, layer: usize) -> &Value {
     &stats["kinds"][kind]["layers"][layer]
 }
 
