@@ -34,6 +34,13 @@ impl Search<'_> {
         sql.push(" AND (p.expires_at IS NULL OR p.expires_at > statement_timestamp())");
     }
 
+    /// Orders the places of one memory as they were asked for.
+    fn push_place(&self, sql: &mut QueryBuilder<Postgres>) {
+        if self.scopes.len() > 1 {
+            sql.push(", array_position(").push_bind(self.scopes.to_vec()).push(", p.scope_id)");
+        }
+    }
+
     fn push_filter(&self, sql: &mut QueryBuilder<Postgres>) {
         if !self.filter.is_empty() {
             sql.push(" AND EXISTS (SELECT FROM memories m WHERE m.tenant_id = ").push_bind(self.tenant);
@@ -78,6 +85,9 @@ async fn nearest_placements(
     }
     search.push_filter(&mut sql);
     sql.push(" ORDER BY p.embedding <=> ").push_bind(vector.clone());
+    // Of equally near ones the newest, and of its places the first that was asked for: the same every time.
+    sql.push(", p.memory_id DESC");
+    search.push_place(&mut sql);
     sql.push(" LIMIT ").push_bind(limit as i64);
     Ok(sql.build_query_as().fetch_all(&mut **conn).await?)
 }
@@ -103,9 +113,11 @@ pub async fn lexicon(conn: &mut TenantConn, search: &Search<'_>, terms: &[i32]) 
     search.push_filter(&mut sql);
     sql.push(") AS hits FROM ");
     if search.scopes.len() > 1 {
-        // A memory visible in several of the scopes counts once.
+        // A memory visible in several of the scopes counts once, in the first of them.
         sql.push("(SELECT DISTINCT ON (p.memory_id) p.* FROM placement_terms p WHERE");
         search.push_scope(&mut sql);
+        sql.push(" ORDER BY p.memory_id");
+        search.push_place(&mut sql);
         sql.push(") p");
     } else {
         sql.push("placement_terms p WHERE");

@@ -1,7 +1,7 @@
 //! Scoring: BM25, the fusion of meaning and words, recency and importance. Pure: numbers in,
 //! numbers out, no clock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use time::OffsetDateTime;
 
@@ -42,7 +42,8 @@ pub struct Lexicon {
 /// BM25 of every hit as a share of the highest sum that the question's words allow, best first.
 pub fn lexical_scores(lexicon: &Lexicon, query: &[i32]) -> Vec<(MemoryId, ScopeId, f64)> {
     let query: HashSet<i32> = query.iter().copied().collect();
-    let mut frequency: HashMap<i32, u64> = HashMap::new();
+    // In one order, so that sums come out the same to the last bit, however often they are made.
+    let mut frequency: BTreeMap<i32, u64> = BTreeMap::new();
     for hit in &lexicon.hits {
         for term in hit.terms.chunk_by(|a, b| a == b).map(|run| run[0]).filter(|term| query.contains(term)) {
             *frequency.entry(term).or_default() += 1;
@@ -53,7 +54,7 @@ pub fn lexical_scores(lexicon: &Lexicon, query: &[i32]) -> Vec<(MemoryId, ScopeI
         (1.0 + (lexicon.documents as f64 - found + 0.5) / (found + 0.5)).ln()
     };
     // Words that no memory has cannot be matched and say nothing about those that can.
-    let weights: HashMap<i32, f64> = frequency.keys().map(|term| (*term, idf(term))).collect();
+    let weights: BTreeMap<i32, f64> = frequency.keys().map(|term| (*term, idf(term))).collect();
     let ideal: f64 = weights.values().sum();
     let average = lexicon.words as f64 / lexicon.documents.max(1) as f64;
     let mut scores: Vec<_> =
@@ -62,7 +63,7 @@ pub fn lexical_scores(lexicon: &Lexicon, query: &[i32]) -> Vec<(MemoryId, ScopeI
     scores
 }
 
-fn bm25(terms: &[i32], weights: &HashMap<i32, f64>, average: f64) -> f64 {
+fn bm25(terms: &[i32], weights: &BTreeMap<i32, f64>, average: f64) -> f64 {
     let length = K1 * (1.0 - B + B * terms.len() as f64 / average.max(1.0));
     let runs = terms.chunk_by(|a, b| a == b);
     runs.filter_map(|run| Some(weights.get(&run[0])? * run.len() as f64 / (run.len() as f64 + length))).sum()
@@ -179,6 +180,15 @@ mod tests {
         // One word: idf cancels against the ideal. tf = 2, length 3, average 2.
         let expected = 2.0 / (2.0 + 0.9 * (1.0 - 0.4 + 0.4 * 3.0 / 2.0));
         assert!((score - expected).abs() < 1e-12, "{score} is not {expected}");
+    }
+
+    #[test]
+    fn scores_come_out_the_same_to_the_last_bit() {
+        let query = "an old copper kettle with a long spout stands on the stove beside two chipped blue cups";
+        let (lexicon, _) = lexicon(&["copper kettle spout", "blue cups on the stove", "old cups", "long spout"], query);
+        let scores = || lexical_scores(&lexicon, &terms(query)).into_iter().map(|(id, _, score)| (id, score.to_bits()));
+        let first: Vec<_> = scores().collect();
+        assert!((0..50).all(|_| scores().eq(first.iter().copied())));
     }
 
     fn candidate(similarity: f64, lexical: Option<f64>, importance: f64, age_days: i64) -> Candidate {
