@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cairn::cache::Kind;
-use cairn::events::{Delivery, Notice, Origin};
+use cairn::events::{Delivery, Event, Notice, Origin};
+use cairn::ids::TenantId;
 use serde_json::{Value, json};
 
 use super::{Pair, ask, kettle, source};
@@ -114,9 +115,39 @@ async fn a_deleted_tenant_leaves_nothing_behind() {
     ask(&pair.tenant, "ada", kettle()).await;
     pair.wait_for_keys("rag:", 1).await;
     assert_eq!(source(&ask(&pair.other(), "ada", kettle()).await), "hit redis");
-    let operator = pair.here.client(cairn::ids::TenantId::OPERATOR, "platform", None).await;
+    let operator = pair.here.client(TenantId::OPERATOR, "platform", None).await;
     operator.delete(&format!("/v1/platform/tenants/{}", pair.tenant.id)).await.expect(202);
     let answer = pair.other().post("/v1/agents/ada/recall", kettle()).await;
     answer.assert_problem(401, "unauthenticated");
     pair.wait_for_keys("", 0).await;
+}
+
+/// One thread: while it publishes, nobody listens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_lagged_behind_starts_with_an_empty_local_layer() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    tenant.remember("ada", "The kettle is in the kitchen.").await;
+    for expected in ["miss", "hit local"] {
+        assert_eq!(source(&ask(&tenant, "ada", kettle()).await), expected);
+    }
+    let bus = app.app.bus.clone();
+    let flood = tokio::spawn(async move {
+        for _ in 0..6_000 {
+            let event = Event::TenantUpdated;
+            bus.publish(Notice { tenant: TenantId::new(), scopes: Vec::new(), event, origin: Origin::Here });
+        }
+    });
+    flood.await.expect("published");
+    let counts = || app.app.cache.stats().of(tenant.id).0.local(Kind::Recall).0;
+    wait_for("the local layer is empty", || {
+        app.app.cache.tidy();
+        counts() == 0
+    })
+    .await;
+    let metrics = app.stranger().get("/metrics").await.text;
+    let lagged = metrics.lines().find(|line| line.starts_with("cairn_events_lagged_total{subscriber=\"cache\"}"));
+    let lost = lagged.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    assert!(lost > Some(1_000), "{lagged:?}");
+    assert_eq!(source(&ask(&tenant, "ada", kettle()).await), "miss");
 }
