@@ -25,7 +25,10 @@ pub struct Answer {
 
 impl Client {
     pub fn new(url: String, key: String) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
+        // The server closes a connection that was idle for five seconds, perhaps just as a request is sent on it.
+        let idle = Duration::from_secs(3);
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).pool_idle_timeout(idle);
+        let http = http.build().expect("a client");
         Self { http, url, key }
     }
 
