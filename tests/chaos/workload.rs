@@ -21,7 +21,7 @@ pub const GROUP: usize = 8;
 pub enum Habit {
     /// A bit of everything, each write followed by a look at all servers.
     Mixed,
-    /// One of a group edits without a pause; the others ask all the same.
+    /// Two of a group edit without a pause, for one agent; the others ask one server the same all the time.
     Crowd,
 }
 

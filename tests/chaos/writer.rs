@@ -47,11 +47,11 @@ impl Writer {
 
     pub async fn work(mut self) {
         while !self.load.over.load(Ordering::Relaxed) {
-            match (self.load.habit, self.number % GROUP) {
-                (Habit::Mixed, _) => self.mix().await,
-                (Habit::Crowd, 0) if self.owned.is_empty() => self.create().await,
-                (Habit::Crowd, 0) => self.edit().await,
-                (Habit::Crowd, _) => self.look_around().await,
+            match self.load.habit {
+                Habit::Mixed => self.mix().await,
+                Habit::Crowd if self.number % 4 > 0 => self.look_at_first().await,
+                Habit::Crowd if self.owned.is_empty() => self.create().await,
+                Habit::Crowd => self.edit().await,
             }
             // Whoever is refused does not ask again at once.
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -70,6 +70,10 @@ impl Writer {
         }
     }
 
+    fn group(&self) -> usize {
+        self.number / GROUP
+    }
+
     fn instance(&mut self) -> usize {
         self.dice.random_range(0..INSTANCES)
     }
@@ -82,9 +86,9 @@ impl Writer {
     fn agent(&mut self) -> String {
         self.written += 1;
         let generation = self.written / AGENT_MEMORIES;
-        match self.dice.random_bool(0.7) {
+        match self.load.habit == Habit::Mixed && self.dice.random_bool(0.7) {
             true => format!("caller-{}-{generation}", self.number),
-            false => format!("group-{}-{generation}", self.number / GROUP),
+            false => format!("group-{}-{generation}", self.group()),
         }
     }
 
@@ -196,7 +200,7 @@ impl Writer {
     /// Whether every server shows what was acknowledged; then once more, from a cache.
     async fn look_everywhere(&mut self, glimpse: &Glimpse) {
         if self.load.habit == Habit::Crowd {
-            return;
+            return self.caller.recall(self.group() % INSTANCES, glimpse, 1).await;
         }
         let question = self.question(glimpse);
         let first = self.instance();
@@ -208,7 +212,7 @@ impl Writer {
 
     /// What another one of the group has written, at two servers and from two caches.
     async fn look_around(&mut self) {
-        let board = &self.load.boards[self.number / GROUP];
+        let board = &self.load.boards[self.group()];
         let shown: Vec<Glimpse> = board.lock().expect("not poisoned").iter().cloned().collect();
         let newest = self.dice.random_bool(0.5).then(|| shown.last()).flatten();
         let Some(glimpse) = newest.or_else(|| shown.choose(&mut self.dice)) else { return };
@@ -219,17 +223,22 @@ impl Writer {
         }
     }
 
-    /// Mostly the one that everybody asks about it.
-    fn question(&mut self, glimpse: &Glimpse) -> u32 {
-        if self.load.habit == Habit::Crowd || self.dice.random_bool(0.8) {
-            1 + glimpse.number % 7
-        } else {
-            self.dice.random_range(0..8)
+    /// The memory and the server that the whole group looks at.
+    async fn look_at_first(&mut self) {
+        let board = &self.load.boards[self.group()];
+        let first = board.lock().expect("not poisoned").iter().min_by_key(|shown| shown.number).cloned();
+        if let Some(glimpse) = first {
+            self.caller.recall(self.group() % INSTANCES, &glimpse, 1).await;
         }
     }
 
+    /// Mostly the one that everybody asks about it.
+    fn question(&mut self, glimpse: &Glimpse) -> u32 {
+        if self.dice.random_bool(0.8) { 1 + glimpse.number % 7 } else { self.dice.random_range(0..8) }
+    }
+
     fn show(&self, glimpse: &Glimpse) {
-        let mut board = self.load.boards[self.number / GROUP].lock().expect("not poisoned");
+        let mut board = self.load.boards[self.group()].lock().expect("not poisoned");
         board.push_back(glimpse.clone());
         if board.len() > 3 * KEPT {
             board.pop_front();
