@@ -49,7 +49,7 @@ impl Writer {
         while !self.load.over.load(Ordering::Relaxed) {
             match self.load.habit {
                 Habit::Mixed => self.mix().await,
-                Habit::Crowd if self.number % 4 > 0 => self.look_at_first().await,
+                Habit::Crowd if !self.number.is_multiple_of(4) => self.look_at_first().await,
                 Habit::Crowd if self.owned.is_empty() => self.create().await,
                 Habit::Crowd => self.edit().await,
             }
