@@ -23,9 +23,12 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// Recall
 ///
 /// The memories that fit a question best, from the agent's own and from the circles it is a member of at this
-/// moment. Fewer than `k` only if fewer match. Without embeddings it falls back to words and warns.
+/// moment. Fewer than `k` only if fewer match. Without embeddings it falls back to words and warns. An answer that comes
+/// from the cache is the one that computing it now would give.
 #[utoipa::path(tag = "recall", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), request_body = RecallRequest,
-    responses((status = OK, body = RecallAnswer), Problems))]
+    responses((status = OK, body = RecallAnswer, headers(
+        ("Cairn-Cache" = String, description = "`hit; layer=local|redis; age=<ms>`, `miss`, or `bypass`"),
+        ("Server-Timing" = String, description = "Milliseconds by stage: gate, cache, embed, search, total"))), Problems))]
 #[post("/agents/{agent_id}/recall")]
 async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
