@@ -336,3 +336,24 @@ impl<V> Hit<V> {
         (now - self.made_at).max(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Tag;
+
+    #[test]
+    fn an_entry_is_taken_with_its_whole_stamp_and_within_its_time_only() {
+        let stamp = || Stamp::of("1", [(&b"agent"[..], Some(Tag::random()))]);
+        let (own, other) = (stamp(), stamp());
+        let entry =
+            |stamp| Entry { stamp, made_at: 10, valid_until: 100, cost: Cost::default(), value: "stone".into() };
+        let judged = |has, wants, now| judge(&entry(has), &Wanted { stamp: wants, now });
+        assert!(matches!(judged(own, own, 99), Verdict::Fresh));
+        assert!(matches!(judged(own, own, 100), Verdict::Expired));
+        for (has, wants) in [(own, other), (own, None), (None, own)] {
+            assert!(matches!(judged(has, wants, 99), Verdict::Stale));
+        }
+        assert!(matches!(judged(None, None, Millis::MIN), Verdict::Fresh));
+    }
+}
