@@ -2,6 +2,7 @@
 //! folder, gone when the last test lets go of it, even if the process is killed.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
 use super::runtime_dir;
+
+/// A shell stands between: when this process ends, however it ends, its pipe closes, and Postgres and its folder go.
+/// A line instead of the end keeps the folder, for the next start.
+const WRAPPER: &str = "\"$@\" </dev/null & pid=$!; read -r _ && keep=1; kill -QUIT $pid; wait $pid; \
+     [ \"$keep\" ] || rm -rf \"$0\"";
 
 const TEMPLATE: &str = "cairn_template";
 
@@ -108,7 +114,9 @@ impl Cluster {
         let pid = fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a pid file");
         let pid = pid.lines().next().expect("a pid").parse().expect("a number");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT).expect("kills");
-        let _ = self.process.lock().expect("not poisoned").wait();
+        let mut process = self.process.lock().expect("not poisoned");
+        process.stdin.take().expect("a pipe").write_all(b"\n").expect("the wrapper reads");
+        let _ = process.wait();
     }
 
     pub async fn restart(&self) {
@@ -177,18 +185,13 @@ fn postgres(program: &str) -> String {
     fs::canonicalize(path).expect("Postgres is there").to_str().expect("UTF-8").to_owned()
 }
 
-/// A shell stands between: when this process ends, however it ends, its pipe closes and Postgres is told.
 fn start(folder: &Path) -> Child {
     // What it said before a restart still counts.
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
     command("/bin/sh")
-        .args([
-            "-c",
-            "\"$@\" </dev/null & pid=$!; read -r _; kill -QUIT $pid; wait $pid",
-            "sh",
-            &postgres("postgres"),
-            "-D",
-        ])
+        .args(["-c", WRAPPER])
+        .arg(folder)
+        .args([&postgres("postgres"), "-D"])
         .arg(folder.join("data"))
         .arg("-k")
         .arg(folder)
