@@ -74,7 +74,7 @@ impl Site {
 
     /// Deadlocks that Postgres found.
     pub fn deadlocks(&self) -> usize {
-        self.postgres.log().lines().filter(|line| line.starts_with("40P01")).count()
+        self.postgres.log().lines().filter(|line| line.starts_with("40P01 ERROR")).count()
     }
 }
 
