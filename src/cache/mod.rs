@@ -5,6 +5,7 @@
 //! key        what a thing is called          stamp    what proves it fresh
 //! vault      naming and sealing by tenant    entry    the two together, packed
 //! local      the layer in this process       flights  one computes, others wait
+//! lookup     whether an entry is taken       store    the layers together
 //! eviction   events free memory early        stats    what is counted
 //! ```
 //!
@@ -16,6 +17,7 @@ mod flights;
 mod key;
 mod kind;
 mod local;
+mod lookup;
 mod stamp;
 mod stats;
 mod store;
@@ -26,7 +28,8 @@ pub use eviction::follow;
 pub use flights::{Boarding, Follow, Landed, Lead};
 pub use key::{Digest, Key, Value};
 pub use kind::Kind;
+pub use lookup::{Hit, Made, Slot, Wanted};
 pub use stamp::Stamp;
 pub use stats::{Happening, Layer, Saving, Stats, TenantStats};
-pub use store::{Cache, Hit, Made, Slot, Wanted};
+pub use store::Cache;
 pub use vault::{Owner, Vault};
