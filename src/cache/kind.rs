@@ -25,6 +25,7 @@ use crate::json::{FromJson, Json, text};
     strum::IntoStaticStr,
 )]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CacheKind)]
 #[strum(serialize_all = "lowercase")]
 pub enum Kind {
     /// Vectors of texts.

@@ -15,7 +15,7 @@ use crate::json::{Fields, FromJson, Json};
 #[derive(Debug, Clone, ToSchema)]
 pub struct Flush {
     /// All kinds when left out; where an agent or a circle is named, the kinds that belong to them.
-    #[schema(value_type = Vec<Kind>, required = false, min_items = 1, max_items = 3)]
+    #[schema(value_type = Vec<Kind>, required = false, min_items = 1)]
     pub kinds: Vec<Kind>,
     /// What this agent recalled.
     pub agent_id: Option<ExternalId>,
