@@ -26,7 +26,7 @@ pub struct Flush {
 impl FromJson for Flush {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;
-        let kinds: Option<Vec<Kind>> = fields.nullable("kinds");
+        let kinds: Option<Vec<Kind>> = fields.optional("kinds");
         let (agent_id, circle_id) = (fields.nullable("agent_id"), fields.nullable("circle_id"));
         let whole = (&agent_id, &circle_id) == (&None, &None);
         match &kinds {

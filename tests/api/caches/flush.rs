@@ -88,6 +88,7 @@ async fn a_flush_that_makes_no_sense_is_refused_and_flushes_nothing() {
     sources(&pair).await;
     let refused = [
         (json!({"kinds": []}), 422, "field_empty"),
+        (json!({"kinds": null}), 422, "invalid_type"),
         (json!({"kinds": ["spoons"]}), 422, "invalid_value"),
         (json!({"kinds": ["embedding"], "agent_id": "ada"}), 422, "invalid_value"),
         (json!({"agent_id": "no spaces"}), 422, "invalid_id"),
