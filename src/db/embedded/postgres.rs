@@ -130,7 +130,7 @@ async fn initialise(bin: &Path, home: &Path, account: &Account) -> Result<()> {
     const UNFINISHED: &str = "unfinished-";
     for entry in fs::read_dir(home).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            remove(&entry.path())?;
+            remove_abandoned(&entry.path()).await?;
         }
     }
     tracing::info!(folder = %home.display(), "making the database");
@@ -151,6 +151,17 @@ async fn initialise(bin: &Path, home: &Path, account: &Account) -> Result<()> {
     fs::rename(&unfinished, data(home))
         .and_then(|()| fs::File::open(home)?.sync_all())
         .with_context(|| format!("cannot move the new database to {}", data(home).display()))
+}
+
+/// The programs that a killed start had begun may still be writing there. They end once their files are gone.
+async fn remove_abandoned(unfinished: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match remove(unfinished) {
+            Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            done => return done,
+        }
+    }
 }
 
 fn initdb(bin: &Path, home: &Path, unfinished: &Path, account: &Account) -> Result<Command> {
@@ -222,4 +233,30 @@ async fn until_ready(home: &Path, process: &mut Process) -> Result<bool> {
 
 fn data(home: &Path) -> PathBuf {
     home.join("data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_is_still_written_to_is_removed_all_the_same() {
+        let home = tempfile::tempdir().expect("a folder");
+        let unfinished = home.path().join("unfinished-1");
+        fs::create_dir(&unfinished).expect("a folder");
+        let folder = unfinished.clone();
+        let writer = std::thread::spawn(move || {
+            let until = std::time::Instant::now() + Duration::from_millis(300);
+            for name in 0_u64.. {
+                if std::time::Instant::now() > until || fs::write(folder.join(name.to_string()), "").is_err() {
+                    return name;
+                }
+            }
+            0
+        });
+        while fs::read_dir(&unfinished).is_ok_and(|entries| entries.count() < 100) {}
+        remove_abandoned(&unfinished).await.expect("removed");
+        assert!(writer.join().expect("the writer") >= 100);
+        assert!(!unfinished.exists());
+    }
 }
