@@ -52,6 +52,9 @@ pub enum Code {
     // The state of things
     KeyTaken,
     IdTaken,
+    LastOwner,
+    LimitReached,
+    SharedReadonly,
     WrongState,
     PreconditionFailed,
     QuotaExceeded,

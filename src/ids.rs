@@ -48,6 +48,10 @@ uuid_ids! {
     TenantId,
     /// One incarnation of an agent; also the id of its private scope. Recreating `ada` makes a new one.
     AgentUid,
+    /// One incarnation of a circle.
+    CircleUid,
+    /// A task, numbered in the order of time (UUIDv7).
+    TaskId,
     /// What a memory is visible in: an agent's private scope or a circle's content.
     ScopeId,
     /// A memory, numbered in the order of time (UUIDv7).
@@ -82,6 +86,29 @@ impl AgentUid {
 
     pub fn scope(self) -> ScopeId {
         ScopeId(self.0)
+    }
+}
+
+impl CircleUid {
+    pub fn random() -> Self {
+        Self(random_uuid())
+    }
+}
+
+impl TaskId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the id of a path; what is not a UUID is an invalid id, not a missing task.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        Uuid::from_str(raw).map(Self).map_err(|_| Invalid::new(Code::InvalidId, "must be a UUID"))
+    }
+}
+
+impl Default for TaskId {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

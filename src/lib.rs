@@ -25,6 +25,7 @@ pub mod auth; // keys, tokens, the gate, permissions
 pub mod tenants; // the customers
 pub mod agents; // who remembers
 pub mod memories; // remember, read, edit, forget
+pub mod circles; // who shares with whom, and works on what
 pub mod recall; // find what answers a question
 pub mod insight; // what the caches do, and flushing them
 pub mod erase; // what takes several features' stores

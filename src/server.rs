@@ -24,7 +24,7 @@ use crate::auth::{Issuers, KeyUses};
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
 use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, render_problems};
-use crate::{agents, auth, erase, health, insight, memories, recall, tenants};
+use crate::{agents, auth, circles, erase, health, insight, memories, recall, tenants};
 
 /// Every feature with routes below `/v1`.
 fn features(cfg: &mut ServiceConfig) {
@@ -32,6 +32,7 @@ fn features(cfg: &mut ServiceConfig) {
     tenants::routes(cfg);
     agents::routes(cfg);
     memories::routes(cfg);
+    circles::routes(cfg);
     recall::routes(cfg);
     insight::routes(cfg);
     erase::routes(cfg);

@@ -43,7 +43,22 @@ impl Name {
     }
 }
 
-crate::from_json_string!(Name);
+/// A few sentences for people: 1 byte to 4 KiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::Type, ToSchema)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 4096)]
+pub struct Prose(String);
+
+impl Prose {
+    const MAX_BYTES: usize = 4 * 1024;
+
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        bounded(raw, Self::MAX_BYTES).map(Self)
+    }
+}
+
+crate::from_json_string!(Name, Prose);
 
 /// A caller's own JSON object: at most 16 KiB, 6 levels, 256 keys of at most 128 characters. Numbers
 /// are doubles or signed 64-bit integers, so that they come back as they were sent.

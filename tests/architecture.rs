@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 25] = [
+const MODULES: [(&str, u8); 26] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -26,6 +26,7 @@ const MODULES: [(&str, u8); 25] = [
     ("tenants", 2),
     ("agents", 2),
     ("memories", 2),
+    ("circles", 2),
     ("recall", 2),
     ("insight", 2),
     ("erase", 2),
@@ -36,8 +37,8 @@ const MODULES: [(&str, u8); 25] = [
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    ("model", &["model", "fields", "key", "permission", "token", "text", "patch", "rank", "pack", "canonical"]),
-    ("store", &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof"]),
+    ("model", &["model", "fields", "key", "permission", "role", "token", "text", "patch", "rank", "pack", "canonical"]),
+    ("store", &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"]),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
     ("routes", &["routes", "caller", "middleware"]),
 ];

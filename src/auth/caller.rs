@@ -9,11 +9,11 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use time::OffsetDateTime;
 
-use crate::auth::{Permission, Permissions};
+use crate::auth::{Permission, Permissions, Role};
 use crate::cache::Owner;
 use crate::db::{Idempotency, Intent};
 use crate::error::{Code, Error, Result};
-use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
+use crate::ids::{AgentUid, CircleUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
 
 /// Someone who passed the gate, and what the gate said.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Caller {
     pub acts_as_agent: bool,
     /// The circles that agent is a member of at this moment.
     pub memberships: Vec<Membership>,
+    /// The circle of the path, if there is one of that name.
+    pub path_circle: Option<PathCircle>,
     pub auto_create_agents: bool,
     pub embedding_pin: String,
     /// The tag of the tenant's own scope: part of the stamp of every answer.
@@ -54,9 +56,20 @@ pub struct Subject {
 #[derive(Debug, Clone)]
 pub struct Membership {
     pub circle: ExternalId,
-    pub role: String,
+    pub role: Role,
     pub content: ScopeId,
     pub tag: Option<Tag>,
+}
+
+/// A circle by name and by incarnation, with its two scopes and their tags.
+#[derive(Debug, Clone)]
+pub struct PathCircle {
+    pub id: ExternalId,
+    pub uid: CircleUid,
+    pub content: ScopeId,
+    pub board: ScopeId,
+    pub content_tag: Option<Tag>,
+    pub board_tag: Option<Tag>,
 }
 
 impl Caller {
@@ -73,6 +86,20 @@ impl Caller {
     /// The agent that the caller acts as. An unbound caller without `Cairn-Agent` acts for all of its tenant.
     pub fn acting(&self) -> Option<&Subject> {
         self.subject.as_ref().filter(|_| self.acts_as_agent)
+    }
+
+    /// The circle of the path, for who may see it and has at least this role there. A trusted back end has them all.
+    pub fn circle(&self, least: Role) -> Result<&PathCircle> {
+        let circle = self.path_circle.as_ref().ok_or_else(|| Error::not_found("circle"))?;
+        if self.acts_as_agent {
+            self.role_in(&circle.id).ok_or_else(|| Error::not_found("circle"))?.require(least)?;
+        }
+        Ok(circle)
+    }
+
+    /// The role of the agent in question at this moment; none: it is no member.
+    pub fn role_in(&self, circle: &ExternalId) -> Option<Role> {
+        self.memberships.iter().find(|membership| membership.circle == *circle).map(|membership| membership.role)
     }
 
     /// What the caller means to write, once.
@@ -122,6 +149,10 @@ permits! {
     Reader requires MemoriesRead,
     /// May remember, edit and forget.
     Writer requires MemoriesWrite,
+    /// May read circles, and recall what is shared there.
+    CircleReader requires CirclesRead,
+    /// May change circles, as far as the role goes.
+    CircleManager requires CirclesManage,
     /// May issue and revoke keys.
     KeyManager requires KeysManage,
     /// May see what the caches do.

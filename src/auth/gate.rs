@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgPool};
 use time::OffsetDateTime;
 
 use crate::error::Result;
-use crate::ids::{AgentUid, ExternalId, KeyId, ScopeId, SigningKeyId, Tag, TenantId};
+use crate::ids::{AgentUid, CircleUid, ExternalId, KeyId, ScopeId, SigningKeyId, Tag, TenantId};
 
 /// What a call asks the gate. One of `key` and `tenant` is given.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct Question {
     pub narrowed_to: Option<AgentUid>,
     /// The agent of the path or of `Cairn-Agent`.
     pub subject: Option<ExternalId>,
+    /// The circle of the path.
+    pub circle: Option<ExternalId>,
 }
 
 /// What the database says about a credential and the agent it is used for; the function also tells when
@@ -48,16 +50,23 @@ pub struct Passage {
     pub circle_roles: Option<Vec<String>>,
     pub circle_contents: Option<Vec<ScopeId>>,
     pub circle_tags: Option<Vec<Option<Tag>>>,
+    /// This and the next four: of the circle of the path, where there is one.
+    pub path_circle: Option<CircleUid>,
+    pub path_content: Option<ScopeId>,
+    pub path_board: Option<ScopeId>,
+    pub path_content_tag: Option<Tag>,
+    pub path_board_tag: Option<Tag>,
     pub checked_at: OffsetDateTime,
 }
 
 pub async fn pass(pool: &PgPool, question: &Question) -> Result<Option<Passage>> {
-    let passage = sqlx::query_as("SELECT * FROM gate($1, $2, $3, $4, $5)")
+    let passage = sqlx::query_as("SELECT * FROM gate($1, $2, $3, $4, $5, $6)")
         .bind(question.key)
         .bind(question.tenant)
         .bind(question.signed_by)
         .bind(question.narrowed_to)
         .bind(&question.subject)
+        .bind(&question.circle)
         .fetch_optional(pool)
         .await?;
     Ok(passage)

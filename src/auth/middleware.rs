@@ -12,8 +12,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::app::App;
 use crate::auth::credential::{Credential, Grant};
-use crate::auth::gate::{self, Passage};
-use crate::auth::{Caller, Issuers, KeyUses, Membership, Subject};
+use crate::auth::gate::{self, Passage, Question};
+use crate::auth::{Caller, Issuers, KeyUses, Membership, PathCircle, Role, Subject};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::Principal;
 use crate::ids::ExternalId;
@@ -42,7 +42,8 @@ async fn identify(request: &ServiceRequest) -> Result<Caller> {
     let named = Named::of(request);
     // A malformed id names no agent, and is complained about once the caller is known.
     let subject = named.as_ref().ok().and_then(Named::subject);
-    let (pool, question) = (app.db.gate().clone(), credential.question(subject));
+    let circle = named.as_ref().ok().and_then(|named| named.circle.clone());
+    let (pool, question) = (app.db.gate().clone(), Question { circle, ..credential.question(subject) });
     let arrived = Instant::now();
     let passage = app.db.run(async move { gate::pass(&pool, &question).await }).await?;
     let grant = credential.admit(passage.as_ref())?;
@@ -80,20 +81,26 @@ fn bearer(request: &ServiceRequest) -> Result<&str> {
     }
 }
 
-/// The agents that a request names.
+/// The agents that a request names, and the circle of its path.
 struct Named {
     path: Option<ExternalId>,
     header: Option<ExternalId>,
+    circle: Option<ExternalId>,
 }
 
 impl Named {
     fn of(request: &ServiceRequest) -> Result<Self, Invalid> {
-        let path =
-            agent_segment(request.path()).map(|raw| parse_segment(raw).map_err(|invalid| invalid.under("agent_id")));
+        let below = |root: &str, name: &'static str| {
+            segment_below(request.path(), root).map(|raw| parse_segment(raw).map_err(|invalid| invalid.under(name)))
+        };
         let header = request.headers().get(ACT_AS).map(|value| {
             ExternalId::parse(value.to_str().unwrap_or_default()).map_err(|invalid| invalid.under("Cairn-Agent"))
         });
-        Ok(Self { path: path.transpose()?, header: header.transpose()? })
+        Ok(Self {
+            path: below("/v1/agents/", "agent_id").transpose()?,
+            header: header.transpose()?,
+            circle: below("/v1/circles/", "circle_id").transpose()?,
+        })
     }
 
     fn subject(&self) -> Option<&ExternalId> {
@@ -121,8 +128,8 @@ impl Named {
 }
 
 /// `{agent_id}` of `/v1/agents/{agent_id}/...`, still encoded.
-fn agent_segment(path: &str) -> Option<&str> {
-    path.strip_prefix("/v1/agents/")?.split('/').next().filter(|segment| !segment.is_empty())
+fn segment_below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
+    path.strip_prefix(root)?.split('/').next().filter(|segment| !segment.is_empty())
 }
 
 fn parse_segment(raw: &str) -> Result<ExternalId, Invalid> {
@@ -133,6 +140,7 @@ fn parse_segment(raw: &str) -> Result<ExternalId, Invalid> {
 fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
     let bound = grant.bound_to.is_some();
     let memberships = memberships(&passage);
+    let path_circle = named.circle.clone().and_then(|id| path_circle(id, &passage));
     let subject = named.subject().cloned().or(grant.bound_to);
     Caller {
         tenant: passage.tenant_id,
@@ -143,6 +151,7 @@ fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
         bound,
         acts_as_agent: bound || named.header.is_some(),
         memberships,
+        path_circle,
         auto_create_agents: passage.auto_create_agents,
         embedding_pin: passage.embedding_pin,
         tenant_tag: passage.tenant_tag,
@@ -161,8 +170,19 @@ fn memberships(passage: &Passage) -> Vec<Membership> {
     };
     let rows = ids.iter().zip(roles).zip(contents).zip(tags);
     rows.filter_map(|(((id, role), content), tag)| {
-        let circle = ExternalId::parse(id).ok()?;
-        Some(Membership { circle, role: role.clone(), content: *content, tag: *tag })
+        let (circle, role) = (ExternalId::parse(id).ok()?, Role::parse(role).ok()?);
+        Some(Membership { circle, role, content: *content, tag: *tag })
     })
     .collect()
+}
+
+fn path_circle(id: ExternalId, passage: &Passage) -> Option<PathCircle> {
+    Some(PathCircle {
+        id,
+        uid: passage.path_circle?,
+        content: passage.path_content?,
+        board: passage.path_board?,
+        content_tag: passage.path_content_tag,
+        board_tag: passage.path_board_tag,
+    })
 }

@@ -8,6 +8,7 @@ mod key;
 mod middleware;
 mod model;
 mod permission;
+mod role;
 mod routes;
 mod service;
 mod signing;
@@ -16,7 +17,8 @@ mod token;
 mod uses;
 
 pub use caller::{
-    CacheManager, CacheReader, Caller, Holder, KeyManager, Membership, Operator, Reader, Subject, TenantAdmin, Writer,
+    CacheManager, CacheReader, Caller, CircleManager, CircleReader, Holder, KeyManager, Membership, Operator,
+    PathCircle, Reader, Subject, TenantAdmin, Writer,
 };
 pub use gate::{Question, pass};
 pub use issuers::Issuers;
@@ -24,6 +26,7 @@ pub use key::PlainKey;
 pub use middleware::authenticate;
 pub use model::{Issued, Key, NewKey};
 pub use permission::{Permission, Permissions};
+pub use role::Role;
 pub use routes::routes;
 pub use service::{create_key, insert_key, key_tenant, list_keys, register_key, revoke_key, rotate_signing};
 pub use store::delete_agent_keys;

@@ -11,7 +11,7 @@ use crate::ids::TenantId;
 
 /// Every table with rows of tenants, in an order that foreign keys allow. The stamps go first: a scope without a
 /// stamp is cached by nobody. The tenant itself goes last, so that an erasure cut short is found again.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 20] = [
     "scope_epochs",
     "scope_removals",
     "placement_terms",
@@ -19,6 +19,11 @@ pub const TABLES: [&str; 15] = [
     "memory_history",
     "memories",
     "forgotten_memories",
+    "shares",
+    "task_moves",
+    "tasks",
+    "circle_events",
+    "circle_recalls",
     "circle_members",
     "circles",
     "api_keys",

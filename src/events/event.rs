@@ -18,6 +18,12 @@ pub enum Event {
     #[serde(rename = "memory.forgotten")]
     #[strum(serialize = "memory.forgotten")]
     MemoryForgotten { memories: Vec<Uuid> },
+    #[serde(rename = "memory.shared")]
+    #[strum(serialize = "memory.shared")]
+    MemoryShared { memories: Vec<Uuid>, circles: Vec<Uuid> },
+    #[serde(rename = "memory.unshared")]
+    #[strum(serialize = "memory.unshared")]
+    MemoryUnshared { memories: Vec<Uuid>, circles: Vec<Uuid> },
     #[serde(rename = "agent.created")]
     #[strum(serialize = "agent.created")]
     AgentCreated { agent: Uuid },
@@ -27,6 +33,51 @@ pub enum Event {
     #[serde(rename = "agent.deleted")]
     #[strum(serialize = "agent.deleted")]
     AgentDeleted { agent: Uuid },
+    #[serde(rename = "circle.created")]
+    #[strum(serialize = "circle.created")]
+    CircleCreated { circle: Uuid },
+    #[serde(rename = "circle.updated")]
+    #[strum(serialize = "circle.updated")]
+    CircleUpdated { circle: Uuid },
+    #[serde(rename = "circle.deleted")]
+    #[strum(serialize = "circle.deleted")]
+    CircleDeleted { circle: Uuid },
+    #[serde(rename = "circle.member.added")]
+    #[strum(serialize = "circle.member.added")]
+    CircleMemberAdded { circle: Uuid, agents: Vec<Uuid> },
+    #[serde(rename = "circle.member.changed")]
+    #[strum(serialize = "circle.member.changed")]
+    CircleMemberChanged { circle: Uuid, agents: Vec<Uuid> },
+    #[serde(rename = "circle.member.removed")]
+    #[strum(serialize = "circle.member.removed")]
+    CircleMemberRemoved { circle: Uuid, agents: Vec<Uuid> },
+    #[serde(rename = "task.created")]
+    #[strum(serialize = "task.created")]
+    TaskCreated { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.updated")]
+    #[strum(serialize = "task.updated")]
+    TaskUpdated { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.deleted")]
+    #[strum(serialize = "task.deleted")]
+    TaskDeleted { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.claimed")]
+    #[strum(serialize = "task.claimed")]
+    TaskClaimed { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.submitted")]
+    #[strum(serialize = "task.submitted")]
+    TaskSubmitted { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.approved")]
+    #[strum(serialize = "task.approved")]
+    TaskApproved { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.rejected")]
+    #[strum(serialize = "task.rejected")]
+    TaskRejected { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.cancelled")]
+    #[strum(serialize = "task.cancelled")]
+    TaskCancelled { circle: Uuid, task: Uuid },
+    #[serde(rename = "task.reopened")]
+    #[strum(serialize = "task.reopened")]
+    TaskReopened { circle: Uuid, task: Uuid },
     #[serde(rename = "tenant.created")]
     #[strum(serialize = "tenant.created")]
     TenantCreated,

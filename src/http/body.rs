@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use actix_web::web::{BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
 use flate2::read::GzDecoder;
@@ -22,6 +22,8 @@ pub trait FromBody: FromJson {
     const MAX_DEPTH: usize = json::MAX_DEPTH;
     /// The body is a merge patch (RFC 7396).
     const IS_PATCH: bool = false;
+    /// No body at all is an empty object.
+    const IS_OPTIONAL: bool = false;
 
     fn max_bytes(limits: &Limits) -> usize {
         limits.body_bytes
@@ -44,7 +46,10 @@ impl<T: FromBody + 'static> FromRequest for Body<T> {
         let request = request.clone();
         let payload = payload.take();
         Box::pin(async move {
-            check_media_type(&request, T::IS_PATCH)?;
+            let absent = T::IS_OPTIONAL && is_absent(&request);
+            if !absent {
+                check_media_type(&request, T::IS_PATCH)?;
+            }
             let config = request.app_data::<Data<Config>>();
             let config = config.ok_or_else(|| Error::Internal(anyhow::anyhow!("no settings in the server")))?;
             let (deadline, most) = (config.http.body_deadline_secs, T::max_bytes(&config.limits));
@@ -52,13 +57,19 @@ impl<T: FromBody + 'static> FromRequest for Body<T> {
                 tokio::time::timeout(Duration::from_secs(deadline), read(&request, payload, most)).await.map_err(
                     |_| Error::refused(Code::RequestTimeout, format!("the body did not arrive within {deadline} s")),
                 )??;
-            let json = json::parse(&bytes, T::MAX_DEPTH)?;
+            let json = json::parse(if absent { b"{}" } else { &bytes }, T::MAX_DEPTH)?;
             note_body(&request, &json)?;
             let body = T::from_json(&json)?;
             body.check(&config.limits)?;
             Ok(Self(body))
         })
     }
+}
+
+fn is_absent(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).map(|value| value.as_bytes());
+    matches!(length, None | Some(b"0")) && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn check_media_type(request: &HttpRequest, is_patch: bool) -> Result<()> {

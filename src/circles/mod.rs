@@ -1,0 +1,9 @@
+//! Circles: agents that share memory and work on tasks, each with a role that holds from the very next call on.
+//! Membership is read by the gate; what a member may change is checked again under the locks of the write.
+
+mod model;
+mod store;
+mod service;
+mod routes;
+
+pub use routes::routes;

@@ -1,0 +1,5 @@
+//! Routes of circles.
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub fn routes(_: &mut ServiceConfig) {}

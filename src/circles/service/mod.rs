@@ -1,0 +1,77 @@
+//! Use cases of circles: lock, check the role under the locks, decide, bump, write, note, commit.
+
+use uuid::Uuid;
+
+use crate::auth::{Caller, PathCircle, Role};
+use crate::circles::store::{locks, log};
+use crate::db::{Idempotency, Intent, WriteTx};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::ids::{AgentUid, CircleUid, ExternalId, ScopeId, TenantId};
+
+/// Who changes something in a circle.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    pub intent: Intent,
+    /// The acting agent; none: a trusted back end, which has every role.
+    pub agent: Option<ActingAgent>,
+}
+
+/// An agent that acts, as the gate saw it.
+#[derive(Debug, Clone)]
+pub struct ActingAgent {
+    pub id: ExternalId,
+    pub uid: AgentUid,
+}
+
+impl Actor {
+    /// An agent that is not there is a member of nothing: no membership has the nil agent.
+    pub fn of(caller: &Caller, once: Idempotency) -> Self {
+        let agent = caller.acting().map(|agent| ActingAgent {
+            id: agent.id.clone(),
+            uid: agent.uid.unwrap_or(AgentUid::from_uuid(Uuid::nil())),
+        });
+        Self { intent: caller.intent(once), agent }
+    }
+
+    pub fn tenant(&self) -> TenantId {
+        self.intent.tenant
+    }
+
+    pub fn uid(&self) -> Option<AgentUid> {
+        self.agent.as_ref().map(|agent| agent.uid)
+    }
+
+    pub fn name(&self) -> Option<&ExternalId> {
+        self.agent.as_ref().map(|agent| &agent.id)
+    }
+}
+
+/// Keeps the circle and the actor's role in it as they are until the commit, and refuses who may not do this. A
+/// removal that is under way comes before all of this write, or after all of it.
+pub async fn admit(tx: &mut WriteTx, actor: &Actor, circle: &PathCircle, least: Role) -> Result<()> {
+    locks::lock(tx, actor.tenant(), circle.uid).await?.ok_or_else(|| Error::not_found("circle"))?;
+    admit_role(tx, actor, circle.uid, least).await
+}
+
+/// The same, where the circle is locked already.
+pub async fn admit_role(tx: &mut WriteTx, actor: &Actor, circle: CircleUid, least: Role) -> Result<()> {
+    let Some(agent) = actor.uid() else { return Ok(()) };
+    let role = locks::lock_role(tx, actor.tenant(), circle, agent).await?;
+    role.ok_or_else(|| Error::not_found("circle"))?.require(least)
+}
+
+/// Bumps the board and notes what happened there. The last step before the commit, after all other locks.
+pub async fn note(
+    tx: &mut WriteTx,
+    tenant: TenantId,
+    circle: CircleUid,
+    board: ScopeId,
+    event: Event,
+) -> Result<()> {
+    tx.lock_scopes(&[board]).await?;
+    tx.bump(&[board]).await?;
+    log::insert(tx, tenant, circle, event.name()).await?;
+    tx.announce(event);
+    Ok(())
+}
