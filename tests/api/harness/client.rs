@@ -13,6 +13,8 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     pub key: String,
+    /// Sent as `Cairn-Agent`.
+    acts_as: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -29,7 +31,7 @@ impl Client {
         let idle = Duration::from_secs(3);
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).pool_idle_timeout(idle);
         let http = http.build().expect("a client");
-        Self { http, url, key }
+        Self { http, url, key, acts_as: None }
     }
 
     /// The same caller at another instance.
@@ -46,8 +48,16 @@ impl Client {
         Self { key: key.to_owned(), ..self.clone() }
     }
 
+    /// The same caller, acting as an agent.
+    pub fn acting_as(&self, agent: &str) -> Self {
+        Self { acts_as: Some(agent.to_owned()), ..self.clone() }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.url));
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(agent) = &self.acts_as {
+            request = request.header("cairn-agent", agent);
+        }
         if self.key.is_empty() { request } else { request.bearer_auth(&self.key) }
     }
 
