@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::{Issuers, KeyUses};
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
-use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, render_problems};
+use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, free_optional_bodies, render_problems};
 use crate::{agents, auth, circles, erase, health, insight, memories, recall, tenants};
 
 /// Every feature with routes below `/v1`.
@@ -129,6 +129,7 @@ pub fn openapi() -> OpenApi {
     Problem::schemas(&mut schemas);
     components.schemas.extend(schemas);
     close_bodies(&mut specification);
+    free_optional_bodies(&mut specification);
     specification
 }
 

@@ -56,6 +56,10 @@ impl Prose {
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
         bounded(raw, Self::MAX_BYTES).map(Self)
     }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 crate::from_json_string!(Name, Prose);

@@ -7,3 +7,4 @@ mod service;
 mod routes;
 
 pub use routes::routes;
+pub use service::{Actor, forget_agent, release};

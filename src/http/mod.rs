@@ -19,4 +19,4 @@ pub use idempotency::IdempotencySecret;
 pub use page::{Limit, Page, PageRequest, cursor_binding};
 pub use params::Params;
 pub use render::{Principal, RequestId, render_problems};
-pub use strict::close_bodies;
+pub use strict::{close_bodies, free_optional_bodies};

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::openapi::schema::{AdditionalProperties, AllOf, ArrayItems};
-use utoipa::openapi::{Object, OpenApi, PathItem, RefOr, Schema};
+use utoipa::openapi::{Object, OpenApi, PathItem, RefOr, Required, Schema};
+
+/// How a route describes a body that is optional; its type says so to the server.
+const OPTIONAL: &str = "May be left out.";
 
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
@@ -21,6 +24,18 @@ pub fn close_bodies(specification: &mut OpenApi) {
             && let Some(schema) = components.schemas.get_mut(&name)
         {
             close(schema, &described, &mut names);
+        }
+    }
+}
+
+/// Says of the bodies that are described as optional that they are.
+pub fn free_optional_bodies(specification: &mut OpenApi) {
+    let posts = specification.paths.paths.values_mut().filter_map(|item| item.post.as_mut());
+    for body in posts.filter_map(|operation| operation.request_body.as_mut()) {
+        if let RefOr::T(body) = body
+            && body.description.as_deref() == Some(OPTIONAL)
+        {
+            body.required = Some(Required::False);
         }
     }
 }

@@ -44,7 +44,8 @@ fn behind_authentication() -> Vec<Operation> {
 
 /// A path with its parameters filled in.
 fn filled(path: &str, agent: &str, memory: &str) -> String {
-    path.replace("{agent_id}", agent).replace("{id}", memory).replace("{key_id}", memory).replace("{tenant_id}", memory)
+    let path = path.replace("{agent_id}", agent).replace("{circle_id}", agent);
+    ["{id}", "{key_id}", "{tenant_id}", "{task_id}"].iter().fold(path, |path, name| path.replace(name, memory))
 }
 
 const SOME_MEMORY: &str = "01a1fa79-97bc-72a0-a2c2-77faa28e7290";

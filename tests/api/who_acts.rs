@@ -135,7 +135,9 @@ fn targets(template: &str, memories: &[(&'static str, String); 2]) -> Vec<Target
     }
     let random = template.contains('{');
     let id = uuid::Uuid::now_v7().to_string();
-    vec![Target { random, ..target(template.replace("{key_id}", &id).replace("{tenant_id}", &id)) }]
+    let path = template.replace("{circle_id}", "crew");
+    let path = ["{key_id}", "{tenant_id}", "{task_id}"].iter().fold(path, |path, name| path.replace(name, &id));
+    vec![Target { random, ..target(path) }]
 }
 
 /// How the contract wants this refused; none: it is let through.

@@ -1,5 +1,10 @@
 //! Use cases of circles: lock, check the role under the locks, decide, bump, write, note, commit.
 
+mod release;
+pub mod tasks;
+
+pub use release::{forget_agent, release};
+
 use uuid::Uuid;
 
 use crate::auth::{Caller, PathCircle, Role};

@@ -21,6 +21,22 @@ pub async fn insert(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid, 
     Ok(())
 }
 
+/// The same, once for each time that a circle is in the list.
+pub async fn insert_many(conn: &mut TenantConn, tenant: TenantId, circles: &[CircleUid], event: &str) -> Result<()> {
+    let ids: Vec<Uuid> = circles.iter().map(|_| Uuid::now_v7()).collect();
+    sqlx::query(
+        "INSERT INTO circle_events (tenant_id, circle_uid, event_id, event)
+         SELECT $1, circle_uid, event_id, $4 FROM unnest($2::uuid[], $3::uuid[]) AS happened (circle_uid, event_id)",
+    )
+    .bind(tenant)
+    .bind(circles)
+    .bind(ids)
+    .bind(event)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
 /// What happened is forgotten with the circle.
 pub async fn delete(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<()> {
     sqlx::query("DELETE FROM circle_events WHERE tenant_id = $1 AND circle_uid = $2")

@@ -3,3 +3,6 @@
 pub mod circles;
 pub mod locks;
 pub mod log;
+pub mod moves;
+pub mod task_locks;
+pub mod tasks;

@@ -268,6 +268,11 @@ impl WriteTx {
         self.claimed.is_some()
     }
 
+    /// Commits without a receipt: this write was refused, only that is kept, and sent again it is tried again.
+    pub fn disclaim(&mut self) {
+        self.claimed = None;
+    }
+
     /// Keeps, with the commit, what a later sending of this write is answered with: ids and counts, no content.
     pub async fn record<R: Serialize>(&mut self, receipt: &R) -> Result<()> {
         match self.claimed.take() {
