@@ -38,7 +38,10 @@ const MODULES: [(&str, u8); 26] = [
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
     ("model", &["model", "fields", "key", "permission", "role", "token", "text", "patch", "rank", "pack", "canonical"]),
-    ("store", &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"]),
+    (
+        "store",
+        &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"],
+    ),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
     ("routes", &["routes", "caller", "middleware"]),
 ];

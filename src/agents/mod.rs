@@ -7,5 +7,5 @@ mod store;
 
 pub use model::{Agent, AgentProfile, AgentStats, MetadataPatch};
 pub use routes::routes;
-pub use service::ensure;
+pub use service::{ensure, ensure_to_count};
 pub use store::{delete, lock, lock_exclusively};

@@ -1,5 +1,7 @@
 //! Creating and changing agents.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -76,6 +78,22 @@ pub async fn ensure(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId, cr
     }
     store::insert(conn, tenant, id, &AgentProfile::default()).await?;
     store::lock(conn, tenant, id).await?.ok_or_else(|| Error::not_found("agent"))
+}
+
+/// The incarnations of these agents, locked so that their circles can be counted; those that are unknown are created
+/// where `create` allows it, and else left out.
+pub async fn ensure_to_count(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    ids: &[ExternalId],
+    create: bool,
+) -> Result<HashMap<ExternalId, AgentUid>> {
+    let mut found = store::lock_to_count(conn, tenant, ids).await?;
+    if create && found.len() < ids.len() {
+        store::insert_many(conn, tenant, ids).await?;
+        found = store::lock_to_count(conn, tenant, ids).await?;
+    }
+    Ok(found.into_iter().collect())
 }
 
 fn found(agent: Option<Agent>) -> Result<Agent> {

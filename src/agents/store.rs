@@ -118,6 +118,51 @@ pub async fn lock(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> R
     Ok(uid)
 }
 
+/// The same for several, each inserted where it is unknown. In the order of their names, which keeps two that insert
+/// the same ones from deadlock.
+pub async fn insert_many(conn: &mut TenantConn, tenant: TenantId, ids: &[ExternalId]) -> Result<()> {
+    let uids: Vec<AgentUid> = ids.iter().map(|_| AgentUid::random()).collect();
+    let tags: Vec<Tag> = ids.iter().map(|_| Tag::random()).collect();
+    sqlx::query(
+        "WITH inserted AS (
+             INSERT INTO agents (tenant_id, agent_uid, agent_id)
+             SELECT $1, agent_uid, agent_id
+               FROM unnest($2::uuid[], $3::text[]) AS wanted (agent_uid, agent_id)
+              ORDER BY agent_id
+                 ON CONFLICT ON CONSTRAINT agents_id_key DO NOTHING
+          RETURNING agent_uid
+         )
+         INSERT INTO scope_epochs (tenant_id, scope_id, tag)
+         SELECT $1, inserted.agent_uid, wanted.tag
+           FROM inserted
+           JOIN unnest($2::uuid[], $4::uuid[]) AS wanted (agent_uid, tag) ON wanted.agent_uid = inserted.agent_uid",
+    )
+    .bind(tenant)
+    .bind(&uids)
+    .bind(ids.iter().map(ExternalId::as_str).collect::<Vec<_>>())
+    .bind(&tags)
+    .execute(&mut **conn)
+    .await?;
+    Ok(())
+}
+
+/// Keeps these agents from going away, and others from counting their circles, until the commit.
+pub async fn lock_to_count(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    ids: &[ExternalId],
+) -> Result<Vec<(ExternalId, AgentUid)>> {
+    let agents = sqlx::query_as(
+        "SELECT agent_id, agent_uid
+           FROM agents
+          WHERE tenant_id = $1 AND agent_id = ANY($2)
+          ORDER BY agent_uid
+            FOR NO KEY UPDATE",
+    );
+    let names: Vec<&str> = ids.iter().map(ExternalId::as_str).collect();
+    Ok(agents.bind(tenant).bind(names).fetch_all(&mut **conn).await?)
+}
+
 /// Keeps everyone else from writing for this agent until the commit that deletes it.
 pub async fn lock_exclusively(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<Agent>> {
     let agent = sqlx::query_as(

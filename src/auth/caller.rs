@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::auth::{Permission, Permissions, Role};
 use crate::cache::Owner;
@@ -86,6 +87,11 @@ impl Caller {
     /// The agent that the caller acts as. An unbound caller without `Cairn-Agent` acts for all of its tenant.
     pub fn acting(&self) -> Option<&Subject> {
         self.subject.as_ref().filter(|_| self.acts_as_agent)
+    }
+
+    /// Its incarnation. An agent that is not there reaches nothing: nothing belongs to the nil agent.
+    pub fn acting_uid(&self) -> Option<AgentUid> {
+        self.acting().map(|agent| agent.uid.unwrap_or(AgentUid::from_uuid(Uuid::nil())))
     }
 
     /// The circle of the path, for who may see it and has at least this role there. A trusted back end has them all.

@@ -7,4 +7,4 @@ mod service;
 mod routes;
 
 pub use routes::routes;
-pub use service::{Actor, forget_agent, release};
+pub use service::{leave_all, list_members, overview, transfer};

@@ -115,7 +115,7 @@ fn explain(error: Error, agent: Option<ExternalId>) -> anyhow::Error {
     }
 }
 
-async fn tenant_of(db: &Db, name: &str) -> anyhow::Result<TenantId> {
+pub(super) async fn tenant_of(db: &Db, name: &str) -> anyhow::Result<TenantId> {
     let tenant = tenants::find_by_name(db, name).await?;
     let tenant = tenant.with_context(|| format!("--tenant {name:?}: no such tenant; see `cairn tenant list`"))?;
     Ok(tenant.id)

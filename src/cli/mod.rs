@@ -3,6 +3,7 @@
 mod answers;
 mod attach;
 mod bench;
+mod circle;
 mod client;
 mod eval;
 mod failure;
@@ -61,6 +62,9 @@ enum Verb {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Verb),
+    /// See circles, and hand one over to another owner.
+    #[command(subcommand)]
+    Circle(circle::Verb),
     /// Remember what is in a JSONL file.
     Import(import::Args),
     /// Ask what an agent recalls.
@@ -110,6 +114,7 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
         Verb::Healthcheck(args) => healthcheck::run(args, &loaded.config).await,
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
+        Verb::Circle(verb) => circle::run(verb, &loaded.config).await,
         Verb::Import(args) => import::run(args, &loaded.config).await,
         Verb::Recall(args) => recall::run(args, &loaded.config).await,
         Verb::Eval(args) => eval::run(args, &loaded.config).await,

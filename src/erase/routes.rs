@@ -23,7 +23,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
 
 /// Erase an agent
 ///
-/// Its memories are gone everywhere, and its bound credentials with it. The receipt counts them.
+/// Its memories are gone everywhere, in circles too, and its bound credentials with it; it leaves its circles, and what it
+/// had claimed there is open again. The receipt counts them.
 #[utoipa::path(tag = "agents", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     responses((status = OK, body = AgentReceipt), Problems))]
 #[delete("/agents/{agent_id}")]

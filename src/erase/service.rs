@@ -1,6 +1,6 @@
 //! Erasing an agent: its memories everywhere, its credentials, itself.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::db::{Db, Intent};
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::ExternalId;
-use crate::{agents, auth, memories};
+use crate::{agents, auth, circles, memories};
 
 /// What went with an agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,21 +17,43 @@ pub struct AgentReceipt {
     pub memories: u64,
     /// Credentials that were bound to it.
     pub keys: u64,
+    /// Circles it was a member of.
+    pub circles: u64,
+}
+
+/// What is kept of it for a replay.
+#[derive(Serialize, Deserialize)]
+struct Counts {
+    memories: u64,
+    keys: u64,
+    /// Releases before circles kept none.
+    #[serde(default)]
+    circles: u64,
+}
+
+impl Counts {
+    fn receipt(self, agent_id: ExternalId) -> AgentReceipt {
+        let Self { memories, keys, circles } = self;
+        AgentReceipt { agent_id, memories, keys, circles }
+    }
 }
 
 pub async fn erase_agent(db: Db, intent: Intent, id: ExternalId, condition: IfMatch) -> Result<AgentReceipt> {
     let tenant = intent.tenant;
     let mut tx = db.write(tenant).await?;
-    if let Some((memories, keys)) = tx.claim(&intent.once).await? {
-        return Ok(AgentReceipt { agent_id: id, memories, keys });
+    if let Some(counts) = tx.claim::<Counts>(&intent.once).await? {
+        return Ok(counts.receipt(id));
     }
     let agent = agents::lock_exclusively(&mut tx, tenant, &id).await?.ok_or_else(|| Error::not_found("agent"))?;
     condition.check(agent.etag())?;
-    let (memories, touched) = memories::erase_author(&mut tx, tenant, agent.agent_uid, &intent.principal).await?;
+    let (circles, boards) = circles::leave_all(&mut tx, &intent, agent.agent_uid).await?;
+    let by = &intent.principal;
+    let (memories, touched) = memories::erase_author(&mut tx, tenant, agent.agent_uid, &boards, by).await?;
     let keys = auth::delete_agent_keys(&mut tx, tenant, agent.agent_uid).await?;
     agents::delete(&mut tx, tenant, agent.agent_uid).await?;
     tx.announce(Event::AgentDeleted { agent: agent.agent_uid.uuid() });
-    tx.record(&(memories, keys)).await?;
+    let counts = Counts { memories, keys, circles };
+    tx.record(&counts).await?;
     tx.commit(&touched).await?;
-    Ok(AgentReceipt { agent_id: id, memories, keys })
+    Ok(counts.receipt(id))
 }

@@ -121,8 +121,12 @@ fn meaning(code: Code) -> &'static str {
         Code::IdempotencyKeyReused => "The key was used for another body within a day. Use a new key for a new write.",
         Code::IdempotencyInProgress => "The same write is still running. Send it again after `Retry-After`.",
         Code::LastOwner => "The circle would be left without an owner. Make another member owner first.",
-        Code::LimitReached => "An agent may be in 64 circles, and a circle may have 10,000 members. `detail` says which it is.",
-        Code::SharedReadonly => "The author left a circle that it shared this memory with, or only reads there now. `detail` names the circles; until an owner unshares it there, the memory can be forgotten but not changed.",
+        Code::LimitReached => {
+            "An agent may be in 64 circles, and a circle may have 10,000 members. `detail` says which it is."
+        }
+        Code::SharedReadonly => {
+            "The author left a circle that it shared this memory with, or only reads there now. `detail` names the circles; until an owner unshares it there, the memory can be forgotten but not changed."
+        }
         Code::WrongState => "It is in a state that does not allow this. `detail` says which.",
         Code::QuotaExceeded => {
             "The tenant has all that it may have. Forget something, or ask the operator for more; trying again does not help."

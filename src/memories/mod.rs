@@ -4,6 +4,8 @@
 mod fields;
 mod model;
 mod patch;
+mod stub;
+pub use stub::*;
 mod text;
 mod filter;
 mod store;

@@ -5,6 +5,7 @@ mod agents;
 mod auth;
 mod bad_input;
 mod caches;
+mod circles;
 mod cli;
 mod cursors;
 mod embedder;

@@ -131,6 +131,17 @@ impl FromBody for CirclePatch {
     const IS_PATCH: bool = true;
 }
 
+/// A circle as an operator sees it.
+#[derive(Debug, sqlx::FromRow)]
+pub struct CircleOverview {
+    pub circle_id: ExternalId,
+    pub name: Name,
+    pub members: i64,
+    /// Their names; none: it is left to those who may manage circles.
+    pub owners: Vec<String>,
+    pub created_at: OffsetDateTime,
+}
+
 /// What went with a circle. The memories themselves stay with the agents that remember them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CircleReceipt {

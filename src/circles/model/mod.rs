@@ -1,11 +1,13 @@
 //! What circles are made of, and how requests describe it.
 
 mod circle;
+mod member;
 mod task;
 mod task_move;
 mod task_state;
 
-pub use circle::{Circle, CircleDraft, CirclePatch, CircleProfile, CircleReceipt};
+pub use circle::{Circle, CircleDraft, CircleOverview, CirclePatch, CircleProfile, CircleReceipt};
+pub use member::{MOST_CIRCLES, MOST_MEMBERS, Member, MemberDraft, NewMember, NewMembers};
 pub use task::{Priority, Task, TaskCounts, TaskFields, TaskPatch, TaskPosition, TaskQuery};
 pub use task_move::{NotedStep, Rejection, Submission, TaskMove, TaskNote};
 pub use task_state::{Standing, Step, TaskState};

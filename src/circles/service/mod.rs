@@ -1,8 +1,14 @@
 //! Use cases of circles: lock, check the role under the locks, decide, bump, write, note, commit.
 
+mod circles;
+mod members;
+mod operator;
 mod release;
 pub mod tasks;
 
+pub use circles::{delete, leave_all, patch, put};
+pub use members::{Removal, remove, set};
+pub use operator::{list_members, overview, transfer};
 pub use release::{forget_agent, release};
 
 use uuid::Uuid;
@@ -20,6 +26,8 @@ pub struct Actor {
     pub intent: Intent,
     /// The acting agent; none: a trusted back end, which has every role.
     pub agent: Option<ActingAgent>,
+    /// Agents that are not there yet may be made.
+    pub may_create: bool,
 }
 
 /// An agent that acts, as the gate saw it.
@@ -30,13 +38,21 @@ pub struct ActingAgent {
 }
 
 impl Actor {
-    /// An agent that is not there is a member of nothing: no membership has the nil agent.
     pub fn of(caller: &Caller, once: Idempotency) -> Self {
-        let agent = caller.acting().map(|agent| ActingAgent {
-            id: agent.id.clone(),
-            uid: agent.uid.unwrap_or(AgentUid::from_uuid(Uuid::nil())),
-        });
-        Self { intent: caller.intent(once), agent }
+        let acting = caller.acting().zip(caller.acting_uid());
+        let agent = acting.map(|(agent, uid)| ActingAgent { id: agent.id.clone(), uid });
+        Self { intent: caller.intent(once), agent, may_create: caller.auto_create_agents && !caller.bound }
+    }
+
+    /// No agent, and no one who makes any.
+    pub fn behind(intent: &Intent) -> Self {
+        Self { intent: intent.clone(), agent: None, may_create: false }
+    }
+
+    /// A replay is for those who might have sent the first, even where what it was about is gone.
+    pub fn check_replay(&self, by: Option<Uuid>) -> Result<()> {
+        let own = self.uid().is_none_or(|agent| by == Some(agent.uuid()));
+        if own { Ok(()) } else { Err(Error::not_found("circle")) }
     }
 
     pub fn tenant(&self) -> TenantId {
@@ -67,13 +83,7 @@ pub async fn admit_role(tx: &mut WriteTx, actor: &Actor, circle: CircleUid, leas
 }
 
 /// Bumps the board and notes what happened there. The last step before the commit, after all other locks.
-pub async fn note(
-    tx: &mut WriteTx,
-    tenant: TenantId,
-    circle: CircleUid,
-    board: ScopeId,
-    event: Event,
-) -> Result<()> {
+pub async fn note(tx: &mut WriteTx, tenant: TenantId, circle: CircleUid, board: ScopeId, event: Event) -> Result<()> {
     tx.lock_scopes(&[board]).await?;
     tx.bump(&[board]).await?;
     log::insert(tx, tenant, circle, event.name()).await?;

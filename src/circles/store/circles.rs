@@ -2,7 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use crate::circles::model::{Circle, CircleProfile};
+use crate::circles::model::{Circle, CircleOverview, CircleProfile};
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{AgentUid, CircleUid, ExternalId, ScopeId, Tag, TenantId};
@@ -17,12 +17,7 @@ pub const SELECT: &str = "
      WHERE c.tenant_id = $1";
 
 /// Inserts a circle and its two scopes. False: someone else has just made one of this name.
-pub async fn insert(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    id: &ExternalId,
-    profile: &CircleProfile,
-) -> Result<bool> {
+pub async fn insert(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId, profile: &CircleProfile) -> Result<bool> {
     let (content, board) = (ScopeId::random(), ScopeId::random());
     let inserted = sqlx::query(
         "INSERT INTO circles (tenant_id, circle_uid, circle_id, name, purpose, metadata, content_scope, board_scope)
@@ -85,12 +80,25 @@ pub async fn list(
     Ok(circles.fetch_all(&mut **conn).await?)
 }
 
-pub async fn update(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    circle: CircleUid,
-    profile: &CircleProfile,
-) -> Result<()> {
+/// All of them, with the number of their members and the names of their owners.
+pub async fn overview(conn: &mut TenantConn, tenant: TenantId) -> Result<Vec<CircleOverview>> {
+    let circles = sqlx::query_as(
+        "SELECT c.circle_id, c.name, c.created_at,
+                (SELECT count(*) FROM circle_members m
+                  WHERE m.tenant_id = c.tenant_id AND m.circle_uid = c.circle_uid) AS members,
+                ARRAY(SELECT a.agent_id
+                        FROM circle_members m
+                        JOIN agents a ON a.tenant_id = m.tenant_id AND a.agent_uid = m.agent_uid
+                       WHERE m.tenant_id = c.tenant_id AND m.circle_uid = c.circle_uid AND m.role = 'owner'
+                       ORDER BY a.agent_id) AS owners
+           FROM circles c
+          WHERE c.tenant_id = $1
+          ORDER BY c.circle_id",
+    );
+    Ok(circles.bind(tenant).fetch_all(&mut **conn).await?)
+}
+
+pub async fn update(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid, profile: &CircleProfile) -> Result<()> {
     sqlx::query(
         "UPDATE circles
             SET name = $3, purpose = $4, metadata = $5, version = version + 1, updated_at = now()

@@ -1,12 +1,13 @@
 //! SQL that locks a circle and the role of whoever acts there: after agents, before tasks and memories.
 
+use sqlx::AssertSqlSafe;
+
 use crate::auth::Role;
 use crate::circles::model::Circle;
 use crate::circles::store::circles::SELECT;
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{AgentUid, CircleUid, ExternalId, ScopeId, TenantId};
-use sqlx::AssertSqlSafe;
 
 /// Keeps a circle from going away until the commit; returns its board, or none if it is gone.
 pub async fn lock(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<Option<ScopeId>> {
@@ -40,4 +41,23 @@ pub async fn lock_role(
             FOR SHARE",
     );
     Ok(role.bind(tenant).bind(circle).bind(agent).fetch_optional(&mut **conn).await?)
+}
+
+/// Locks the circles that an agent is in, or is named in by a task, for its end; returns each with its board.
+pub async fn lock_circles_of(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+) -> Result<Vec<(CircleUid, ScopeId)>> {
+    let circles = sqlx::query_as(
+        "SELECT c.circle_uid, c.board_scope
+           FROM circles c
+          WHERE c.tenant_id = $1
+            AND c.circle_uid IN (SELECT m.circle_uid FROM circle_members m WHERE m.tenant_id = $1 AND m.agent_uid = $2
+                                  UNION
+                                 SELECT t.circle_uid FROM tasks t WHERE t.tenant_id = $1 AND t.assignee = $2)
+          ORDER BY c.circle_uid
+            FOR NO KEY UPDATE",
+    );
+    Ok(circles.bind(tenant).bind(agent).fetch_all(&mut **conn).await?)
 }

@@ -3,6 +3,7 @@
 pub mod circles;
 pub mod locks;
 pub mod log;
+pub mod members;
 pub mod moves;
 pub mod task_locks;
 pub mod tasks;

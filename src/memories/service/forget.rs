@@ -59,10 +59,14 @@ pub async fn erase_author(
     tx: &mut WriteTx,
     tenant: TenantId,
     agent: AgentUid,
+    also: &[ScopeId],
     principal: &str,
 ) -> Result<(u64, Vec<ScopeId>)> {
     let locked = locks::lock_author(tx, tenant, agent).await?;
-    let touched = remove(tx, tenant, &locked, Some(principal)).await?;
+    let mut touched = remove(tx, tenant, &locked, Some(principal)).await?;
+    tx.lock_scopes(also).await?;
+    tx.bump(also).await?;
+    touched.extend_from_slice(also);
     Ok((locked.len() as u64, touched))
 }
 
