@@ -145,6 +145,7 @@ fn description() -> OpenApi {
         ("memories", "What agents remember."),
         ("recall", "Finding what answers a question."),
         ("agents", "Who remembers."),
+        ("circles", "Who shares with whom, and what they work on."),
         ("cache", "What is cached: statistics, flushing."),
         ("keys", "Credentials: API keys, and tokens made from them."),
         ("tenant", "One's own tenant: settings, quotas, limits, usage."),

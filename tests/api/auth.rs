@@ -184,7 +184,7 @@ async fn the_gates_plan_is_pinned() {
     let mut superuser = app.database.superuser().await;
     fill(&mut superuser, tenant.id).await;
 
-    let body: String = sqlx::query_scalar("SELECT prosrc FROM pg_proc WHERE proname = 'gate' AND pronargs = 5")
+    let body: String = sqlx::query_scalar("SELECT prosrc FROM pg_proc WHERE proname = 'gate' AND pronargs = 6")
         .fetch_one(&mut superuser)
         .await
         .expect("the gate");
@@ -197,20 +197,22 @@ async fn the_gates_plan_is_pinned() {
         .expect("its end")
         .trim()
         .trim_end_matches(';');
-    let parameters = ["presented_key", "presented_tenant", "signed_by", "narrowed_to", "subject"];
+    let parameters = ["presented_key", "presented_tenant", "signed_by", "narrowed_to", "subject", "wanted_circle"];
     let query = parameters
         .iter()
         .enumerate()
         .fold(query.to_owned(), |query, (index, name)| query.replace(name, &format!("${}", index + 1)));
     let settings: Vec<String> =
-        sqlx::query_scalar("SELECT unnest(proconfig) FROM pg_proc WHERE proname = 'gate' AND pronargs = 5")
+        sqlx::query_scalar("SELECT unnest(proconfig) FROM pg_proc WHERE proname = 'gate' AND pronargs = 6")
             .fetch_all(&mut superuser)
             .await
             .expect("its settings");
     let settings: String = settings.iter().map(|setting| format!("SET {setting};")).collect();
-    let prepare = format!("{settings} PREPARE gate (uuid, uuid, uuid, uuid, text) AS {query}");
+    let prepare = format!("{settings} PREPARE gate (uuid, uuid, uuid, uuid, text, text) AS {query}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut superuser).await.expect("prepares");
-    let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE gate ('{key}', NULL, '{key}', NULL, 'ada')");
+    let explain = format!(
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE gate ('{key}', NULL, '{key}', NULL, 'ada', 'circle-7')"
+    );
     let mut plan = json!(null);
     // The first execution reads from disk; the plan counts, not the cold cache.
     for _ in 0..3 {
@@ -224,6 +226,7 @@ async fn the_gates_plan_is_pinned() {
         + plan[0]["Plan"]["Shared Read Blocks"].as_i64().expect("reads");
     assert!(buffers <= 300, "{buffers} buffers");
     let members = tenant.post("/v1/agents/ada/recall", json!({"query": "here"})).await;
+    assert_eq!(tenant.acting_as("ada").get("/v1/circles/circle-1").await.expect(200)["role"], "reader");
     assert_eq!(members.expect(200)["results"].as_array().map(Vec::len), Some(1));
 }
 

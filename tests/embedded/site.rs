@@ -407,6 +407,11 @@ impl Server<'_> {
         block_on(answer(request))
     }
 
+    pub fn put(&self, key: &str, path: &str, body: Value) -> (u16, Value) {
+        let request = reqwest::Client::new().put(format!("{}{path}", self.url)).bearer_auth(key).json(&body);
+        block_on(answer(request))
+    }
+
     /// Hangs up when the answer takes longer than this; whether it did.
     pub fn hangs_up(&self, patience: Duration, key: &str, content: &str) -> bool {
         let url = format!("{}/v1/agents/ada/remember", self.url);

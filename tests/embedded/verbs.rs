@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::site::{Running, Site, signal};
 
@@ -69,6 +70,36 @@ fn verbs_at_once_share_one_database() {
     assert_eq!(site.processes(), [0; 0]);
     let tenants = site.done(&["tenant", "list"]);
     assert!(names.iter().all(|name| tenants.contains(name)), "{tenants}");
+}
+
+#[test]
+fn a_circle_is_handed_over_beside_a_server_that_knows_it_at_once() {
+    let site = Site::new();
+    let server = site.serve();
+    let key = site.dev_key();
+    let roles = json!({"members": [{"agent_id": "bob", "role": "reader"}, {"agent_id": "eve", "role": "editor"}]});
+    assert_eq!(server.put(&key, "/v1/circles/tea", json!({"name": "Tea", "owner": "ada"})).0, 201);
+    assert_eq!(server.put(&key, "/v1/circles/tea/members", roles).0, 200);
+    let listed = site.done(&["circle", "list", "--tenant", "default"]);
+    let row: Vec<&str> = listed.lines().nth(1).expect("a row").split_whitespace().collect();
+    assert_eq!(row[..4], ["tea", "Tea", "3", "ada"], "{listed}");
+
+    site.done(&["circle", "transfer", "tea", "--to", "bob", "--tenant", "default"]);
+    let (_, members) = server.get_json(&key, "/v1/circles/tea/members");
+    let roles: Vec<&Value> = members["items"].as_array().expect("members").iter().map(|one| &one["role"]).collect();
+    assert_eq!(roles, ["editor", "owner", "editor"], "ada, bob, eve");
+    let printed = site.done(&["circle", "members", "tea", "--tenant", "default"]);
+    let rows: Vec<Vec<&str>> = printed.lines().skip(1).map(|row| row.split_whitespace().take(2).collect()).collect();
+    assert_eq!(rows, [["ada", "editor"], ["bob", "owner"], ["eve", "editor"]]);
+    for (verb, named) in [
+        (&["circle", "members", "coffee", "--tenant", "default"][..], "circle \"coffee\""),
+        (&["circle", "transfer", "tea", "--to", "mal", "--tenant", "default"], "no such agent"),
+        (&["circle", "list", "--tenant", "nope"], "--tenant \"nope\": no such tenant"),
+    ] {
+        let line = site.refused(verb, &[]);
+        assert!(line.contains(named), "{verb:?}: {line}");
+    }
+    server.stop();
 }
 
 #[test]
