@@ -15,6 +15,7 @@
 
 use bytes::Bytes;
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended};
+use time::OffsetDateTime;
 
 use crate::cache::stamp::Stamp;
 use crate::cache::vault::Vault;
@@ -37,6 +38,10 @@ pub struct Cost {
 
 /// Milliseconds of the database's clock since 1970; instances' clocks play no part.
 pub type Millis = i64;
+
+pub fn millis(moment: OffsetDateTime) -> Millis {
+    (moment.unix_timestamp_nanos() / 1_000_000) as Millis
+}
 
 /// What lies in a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 //! vault      naming and sealing by tenant    entry    the two together, packed
 //! local      the layer in this process       flights  one computes, others wait
 //! lookup     whether an entry is taken       store    the layers together
-//! eviction   events free memory early        stats    what is counted
+//! through    computed, or taken from them    stats    what is counted
+//! eviction   events free memory early
 //! ```
 //!
 //! Knows no feature: what a key is made of and what a stamp covers, the features say.
@@ -21,15 +22,17 @@ mod lookup;
 mod stamp;
 mod stats;
 mod store;
+mod through;
 mod vault;
 
-pub use entry::{Cost, Entry, Millis};
+pub use entry::{Cost, Entry, Millis, millis};
 pub use eviction::follow;
 pub use flights::{Boarding, Follow, Landed, Lead};
 pub use key::{Digest, Key, Value};
 pub use kind::Kind;
 pub use lookup::{Hit, Made, Slot, Wanted};
-pub use stamp::Stamp;
+pub use stamp::{Stamp, fingerprint};
 pub use stats::{Happening, Layer, Saving, Stats, TenantStats};
 pub use store::Cache;
+pub use through::{Answer, CacheUse, Computed, Proven, Sought, Source, Timing};
 pub use vault::{Owner, Vault};

@@ -1,5 +1,6 @@
 //! The layered store: local first, then Redis.
 
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,15 @@ impl Cache {
             settings: settings.clone(),
             runtime,
         })))
+    }
+
+    pub(super) fn settings(&self) -> &config::Cache {
+        &self.0.settings
+    }
+
+    /// Runs what nobody waits for.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.runtime.spawn(work);
     }
 
     pub fn stats(&self) -> &Stats {
@@ -169,7 +179,9 @@ impl Cache {
         }
         if let Some(redis) = self.0.redis.clone().filter(|_| !puts.is_empty()) {
             // Nobody waits for it, and whether it succeeds changes nothing.
-            self.0.runtime.spawn(async move { redis.put(puts).await });
+            self.spawn(async move {
+                redis.put(puts).await.ok();
+            });
         }
     }
 

@@ -2,6 +2,7 @@
 //! Knows no feature.
 
 mod body;
+mod cached;
 mod error;
 mod error_guide;
 mod etag;
@@ -12,6 +13,7 @@ mod render;
 mod strict;
 
 pub use body::{Body, FromBody};
+pub use cached::cached;
 pub use error::{Problem, Problems, allow};
 pub use error_guide::error_guide;
 pub use etag::{ETag, IfMatch};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cache::{Key, Kind};
 use crate::ids::ExternalId;
-use crate::recall::model::{Mode, RecallRequest, Within};
+use crate::recall::model::{RecallRequest, Within};
 
 pub struct RecallKey {
     namespace: String,
@@ -55,11 +55,7 @@ impl RecallKey {
             query,
             k: *k,
             within: CanonicalWithin::of(within),
-            mode: match mode {
-                Mode::Hybrid => "hybrid",
-                Mode::Semantic => "semantic",
-                Mode::Lexical => "lexical",
-            },
+            mode: mode.name(),
             filter: filter.canonical(),
             min_score: *min_score,
             token_budget: *token_budget,

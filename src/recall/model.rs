@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::cache::CacheUse;
 use crate::config::Limits;
 use crate::error::{Code, Invalid, Result};
 use crate::http::FromBody;
@@ -59,51 +60,29 @@ impl FromJson for Within {
     }
 }
 
-macro_rules! choices {
-    ($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident = $first_text:literal, $($(#[$other_doc:meta])* $other:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema)]
-        #[schema(rename_all = "lowercase")]
-        pub enum $name {
-            $(#[$first_doc])*
-            #[default]
-            $first,
-            $($(#[$other_doc])* $other),*
-        }
+crate::from_json_string!(Mode);
 
-        impl FromJson for $name {
-            fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
-                match text(json)? {
-                    $first_text => Ok(Self::$first),
-                    $($text => Ok(Self::$other),)*
-                    _ => Err(Invalid::new(Code::InvalidValue, concat!("must be one of ", $first_text $(, ", ", $text)*)).into()),
-                }
-            }
-        }
-    };
+/// How to search.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ToSchema, strum::EnumString, strum::IntoStaticStr)]
+#[schema(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Mode {
+    /// By meaning and by words.
+    #[default]
+    Hybrid,
+    /// By meaning alone.
+    Semantic,
+    /// By words alone.
+    Lexical,
 }
 
-choices! {
-    /// How to search.
-    Mode {
-        /// By meaning and by words.
-        Hybrid = "hybrid",
-        /// By meaning alone.
-        Semantic = "semantic",
-        /// By words alone.
-        Lexical = "lexical",
+impl Mode {
+    pub fn name(self) -> &'static str {
+        self.into()
     }
-}
 
-choices! {
-    /// What to do with the cache.
-    CacheUse {
-        /// Answer from the cache where it is proved fresh.
-        Use = "use",
-        /// Compute and do not store.
-        Bypass = "bypass",
-        /// Compute and store.
-        Refresh = "refresh",
+    fn parse(name: &str) -> Result<Self, Invalid> {
+        name.parse().map_err(|_| Invalid::new(Code::InvalidValue, "must be one of hybrid, semantic, lexical"))
     }
 }
 

@@ -1,8 +1,7 @@
 //! The route of recall.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -10,11 +9,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::auth::Reader;
 use crate::error::Result;
-use crate::http::{Body, Problems};
+use crate::http::{Body, Problems, cached};
 use crate::ids::ExternalId;
 use crate::memories::check_model;
 use crate::recall::model::{RecallAnswer, RecallRequest};
-use crate::recall::service::{self, Answer, Source};
+use crate::recall::service;
 
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(recall);
@@ -33,32 +32,6 @@ pub fn routes(cfg: &mut ServiceConfig) {
 async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let started = Instant::now();
-    let Answer { body, source, timing } = service::recall(app.into_inner(), &caller, body.0).await?;
-    let total = caller.gate_took + started.elapsed();
-    let stages = [
-        ("gate", caller.gate_took),
-        ("cache", timing.cache),
-        ("embed", timing.embed),
-        ("search", timing.search),
-        ("total", total),
-    ];
-    Ok(HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .insert_header(("Cairn-Cache", cairn_cache(source)))
-        .insert_header(("Server-Timing", server_timing(&stages)))
-        .body(body))
-}
-
-fn cairn_cache(source: Source) -> String {
-    match source {
-        Source::Hit { layer, age } => format!("hit; layer={}; age={age}", layer.name()),
-        Source::Miss => "miss".into(),
-        Source::Bypass => "bypass".into(),
-    }
-}
-
-/// Milliseconds by stage, as browsers and tools read them.
-fn server_timing(stages: &[(&str, Duration)]) -> String {
-    let stages = stages.iter().map(|(name, took)| format!("{name};dur={:.3}", took.as_secs_f64() * 1e3));
-    stages.collect::<Vec<_>>().join(", ")
+    let answer = service::recall(app.into_inner(), &caller, body.0).await?;
+    Ok(cached(answer, caller.gate_took, started))
 }

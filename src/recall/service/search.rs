@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pgvector::HalfVector;
 
 use crate::app::App;
-use crate::cache::Millis;
+use crate::cache::{Computed, Millis, Proven, Timing, millis};
 use crate::db::{Db, TenantConn};
 use crate::error::{Error, Result};
 use crate::ids::{MemoryId, ScopeId, TenantId};
@@ -16,7 +16,7 @@ use crate::memories::{Memory, find_many, halved, terms};
 use crate::recall::candidates::{self, Search};
 use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning};
 use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
-use crate::recall::service::{Computed, Place, Proven, Question, Timing, millis, stamp};
+use crate::recall::service::{Place, Question, stamp};
 use crate::recall::{pack, proof};
 
 /// Candidates that each side hands over at least; more gain nothing (see docs/recall.md).
@@ -38,11 +38,12 @@ pub(super) async fn compute(app: Arc<App>, question: Arc<Question>, to_keep: boo
     let started = Instant::now();
     let (vector, mode) = embedded(&app, &question, &mut warnings).await?;
     let embed = started.elapsed();
-    let degraded = !warnings.is_empty();
+    let makeshift = !warnings.is_empty();
     let hunt = Hunt { question, pin: app.embedder.pin().to_owned(), vector, mode, warnings, to_keep };
     let (db, started) = (app.db.clone(), Instant::now());
     let (body, proof) = app.db.run(async move { hunted(&db, hunt).await }).await?;
-    Ok(Computed { body, proof, degraded, timing: Timing { embed, search: started.elapsed(), ..Timing::default() } })
+    let timing = Timing { embed, search: started.elapsed(), ..Timing::default() };
+    Ok(Computed { body, proof, makeshift, timing })
 }
 
 async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
