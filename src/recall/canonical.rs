@@ -49,6 +49,15 @@ enum CanonicalWithin<'a> {
 impl RecallKey {
     /// Of what an agent asks.
     pub fn of_agent(agent: &ExternalId, request: &RecallRequest) -> Result<Self, serde_json::Error> {
+        Self::of(format!("agent:{agent}:"), request)
+    }
+
+    /// Of what a circle is asked, by whomever: the answer is the same for all.
+    pub fn of_circle(circle: &ExternalId, request: &RecallRequest) -> Result<Self, serde_json::Error> {
+        Self::of(format!("circle:{circle}:"), request)
+    }
+
+    fn of(asked: String, request: &RecallRequest) -> Result<Self, serde_json::Error> {
         // Taken apart as a whole, so that no new field can be forgotten.
         let RecallRequest { query, k, within, mode, filter, min_score, token_budget, explain, cache: _ } = request;
         let canonical = Canonical {
@@ -61,10 +70,8 @@ impl RecallKey {
             token_budget: *token_budget,
             explain: *explain,
         };
-        Ok(Self {
-            namespace: format!("{}agent:{agent}:", Self::KIND.namespace()),
-            identity: serde_json::to_vec(&canonical)?,
-        })
+        let namespace = format!("{}{asked}", Self::KIND.namespace());
+        Ok(Self { namespace, identity: serde_json::to_vec(&canonical)? })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::ids::{ScopeId, Tag, TenantId};
 #[derive(Debug, FromRow)]
 pub struct Proof {
     pub tenant_tag: Option<Tag>,
+    /// Of the agent that asks, if one does.
     pub agent_tag: Option<Tag>,
     /// Of the scopes, in the order asked for.
     pub tags: Vec<Option<Tag>>,
@@ -19,7 +20,12 @@ pub struct Proof {
 }
 
 /// Comes first in the snapshot: whatever expires while the rest is read is then in `next_expiry`.
-pub async fn read(conn: &mut TenantConn, tenant: TenantId, agent: ScopeId, scopes: &[ScopeId]) -> Result<Proof> {
+pub async fn read(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: Option<ScopeId>,
+    scopes: &[ScopeId],
+) -> Result<Proof> {
     let proof = sqlx::query_as(
         "SELECT (SELECT e.tag
                    FROM tenants t

@@ -1,4 +1,4 @@
-//! The route of recall.
+//! Routes of recall.
 
 use std::time::Instant;
 
@@ -7,16 +7,16 @@ use actix_web::{HttpResponse, post};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
-use crate::auth::Reader;
+use crate::auth::{CircleReader, Reader};
 use crate::error::Result;
 use crate::http::{Body, Problems, cached};
 use crate::ids::ExternalId;
 use crate::memories::check_model;
-use crate::recall::model::{RecallAnswer, RecallRequest};
+use crate::recall::model::{CircleRecallRequest, RecallAnswer, RecallRequest};
 use crate::recall::service;
 
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(recall);
+    cfg.service(recall).service(recall_from_circle);
 }
 
 /// Recall
@@ -31,7 +31,26 @@ pub fn routes(cfg: &mut ServiceConfig) {
 #[post("/agents/{agent_id}/recall")]
 async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
-    let started = Instant::now();
+    let admitted = Instant::now();
     let answer = service::recall(app.into_inner(), &caller, body.0).await?;
-    Ok(cached(answer, caller.gate_took, started))
+    Ok(cached(answer, caller.gate_took, admitted))
+}
+
+/// Recall from a circle
+///
+/// The memories shared in the circle that fit a question best. Every member gets the same answer, whatever its role.
+#[utoipa::path(tag = "recall", security(("credential" = ["circles:read"])), params(("circle_id" = ExternalId, Path)), request_body = CircleRecallRequest,
+    responses((status = OK, body = RecallAnswer, headers(
+        ("Cairn-Cache" = String, description = "`hit; layer=local|redis; age=<ms>`, `miss`, or `bypass`"),
+        ("Server-Timing" = String, description = "Milliseconds by stage: gate, cache, embed, search, total"))), Problems))]
+#[post("/circles/{circle_id}/recall")]
+async fn recall_from_circle(
+    caller: CircleReader,
+    app: Data<App>,
+    body: Body<CircleRecallRequest>,
+) -> Result<HttpResponse> {
+    check_model(&app, &caller.embedding_pin)?;
+    let admitted = Instant::now();
+    let answer = service::recall_from_circle(app.into_inner(), &caller, body.0.0).await?;
+    Ok(cached(answer, caller.gate_took, admitted))
 }

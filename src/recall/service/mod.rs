@@ -6,7 +6,7 @@ mod search;
 use std::sync::{Arc, LazyLock};
 
 use crate::app::App;
-use crate::auth::{Caller, Membership};
+use crate::auth::{Caller, Membership, Role};
 use crate::cache::{Answer, Owner, Sought, Stamp, Wanted, fingerprint, millis};
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
@@ -18,7 +18,8 @@ use crate::recall::service::search::compute;
 static RULES: LazyLock<String> = LazyLock::new(|| {
     fingerprint(&[
         env!("CARGO_PKG_VERSION"),
-        include_str!("../model.rs"),
+        include_str!("../model/request.rs"),
+        include_str!("../model/answer.rs"),
         include_str!("../rank.rs"),
         include_str!("../pack.rs"),
         include_str!("../candidates.rs"),
@@ -39,29 +40,52 @@ struct Place {
     tag: Option<Tag>,
 }
 
+/// The agent that asks, and its tag as the gate saw it.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    scope: ScopeId,
+    tag: Option<Tag>,
+}
+
 /// A question, and all that its answer depends on.
 struct Question {
     owner: Owner,
-    agent: ScopeId,
+    /// None: a circle is asked, and answers everyone alike.
+    asker: Option<Asker>,
     places: Vec<Place>,
     request: RecallRequest,
 }
 
 /// What the agent of the path can recall, for this question.
 pub async fn recall(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Answer> {
-    let agent = caller.known_agent()?.scope();
+    let agent = caller.agent()?;
+    let asker = Some(Asker { scope: caller.known_agent()?.scope(), tag: agent.tag });
     let places = places(caller, &request.within)?;
-    let key = RecallKey::of_agent(&caller.agent()?.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    let stamp = stamp(&caller.embedding_pin, caller.tenant_tag, caller.agent()?.tag, &places);
+    let key = RecallKey::of_agent(&agent.id, &request).map_err(|error| Error::Internal(error.into()))?;
+    answer(app, caller, key, Question { owner: caller.owner(), asker, places, request }).await
+}
+
+/// What is shared in the circle of the path, for this question: the same for every member.
+pub async fn recall_from_circle(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Answer> {
+    let circle = caller.circle(Role::Reader)?;
+    let via = Via { kind: ViaKind::Circle, id: circle.id.clone() };
+    let places = vec![Place { scope: circle.content, via, tag: circle.content_tag }];
+    let key = RecallKey::of_circle(&circle.id, &request).map_err(|error| Error::Internal(error.into()))?;
+    answer(app, caller, key, Question { owner: caller.owner(), asker: None, places, request }).await
+}
+
+async fn answer(app: Arc<App>, caller: &Caller, key: RecallKey, question: Question) -> Result<Answer> {
+    let stamp = stamp(&caller.embedding_pin, caller.tenant_tag, question.asker, &question.places);
+    let searched = question.places.iter().map(|place| place.scope);
     let sought = Sought {
-        owner: caller.owner(),
+        owner: question.owner,
         key,
-        scopes: places.iter().map(|place| place.scope).chain([agent]).collect(),
+        scopes: searched.chain(question.asker.map(|asker| asker.scope)).collect(),
         wanted: Wanted { stamp, now: millis(caller.checked_at) },
-        cache: request.cache,
+        cache: question.request.cache,
         agree: |one, other| one == other,
     };
-    let question = Arc::new(Question { owner: caller.owner(), agent, places, request });
+    let question = Arc::new(question);
     app.cache.through(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await
 }
 
@@ -89,11 +113,11 @@ fn places(caller: &Caller, within: &Within) -> Result<Vec<Place>> {
 }
 
 /// Of what the gate saw, or of what the snapshot of an answer did: equal only if no change lies between.
-fn stamp(pin: &str, tenant: Option<Tag>, agent: Option<Tag>, places: &[Place]) -> Option<Stamp> {
+fn stamp(pin: &str, tenant: Option<Tag>, asker: Option<Asker>, places: &[Place]) -> Option<Stamp> {
     let mut scopes: Vec<_> = places.iter().map(|place| (place.scope.uuid(), place.tag)).collect();
     scopes.sort_unstable_by_key(|(scope, _)| *scope);
     scopes.dedup_by_key(|(scope, _)| *scope);
-    let parts = [(&b"tenant"[..], tenant), (b"agent", agent)];
+    let asker = asker.map(|asker| (&b"agent"[..], asker.tag));
     let scopes = scopes.iter().map(|(scope, tag)| (&scope.as_bytes()[..], *tag));
-    Stamp::of(&format!("{}/{pin}", *RULES), parts.into_iter().chain(scopes))
+    Stamp::of(&format!("{}/{pin}", *RULES), [(&b"tenant"[..], tenant)].into_iter().chain(asker).chain(scopes))
 }

@@ -16,7 +16,7 @@ use crate::memories::{Memory, find_many, halved, terms};
 use crate::recall::candidates::{self, Search};
 use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning};
 use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
-use crate::recall::service::{Place, Question, stamp};
+use crate::recall::service::{Asker, Place, Question, stamp};
 use crate::recall::{pack, proof};
 
 /// Candidates that each side hands over at least; more gain nothing (see docs/recall.md).
@@ -59,9 +59,11 @@ async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
 /// The stamp of this snapshot, and until when an answer from it holds.
 async fn proven(conn: &mut TenantConn, question: &Question, pin: &str) -> Result<Proven> {
     let scopes: Vec<ScopeId> = question.places.iter().map(|place| place.scope).collect();
-    let proof = proof::read(conn, question.owner.tenant, question.agent, &scopes).await?;
+    let agent = question.asker.map(|asker| asker.scope);
+    let proof = proof::read(conn, question.owner.tenant, agent, &scopes).await?;
     let now_tagged = question.places.iter().zip(&proof.tags).map(|(place, tag)| Place { tag: *tag, ..place.clone() });
-    let stamp = stamp(pin, proof.tenant_tag, proof.agent_tag, &now_tagged.collect::<Vec<_>>());
+    let asker = question.asker.map(|asker| Asker { tag: proof.agent_tag, ..asker });
+    let stamp = stamp(pin, proof.tenant_tag, asker, &now_tagged.collect::<Vec<_>>());
     let valid_until = proof.next_expiry.map_or(Millis::MAX, millis);
     Ok(Proven { stamp, now: millis(proof.now), valid_until })
 }

@@ -1,7 +1,9 @@
-//! What can be asked of recall, and what it answers.
+//! What can be asked of recall.
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use std::borrow::Cow;
+
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::cache::CacheUse;
 use crate::config::Limits;
@@ -9,7 +11,7 @@ use crate::error::{Code, Invalid, Result};
 use crate::http::FromBody;
 use crate::ids::ExternalId;
 use crate::json::{Fields, FromJson, Json, text, whole_number, wrong_type};
-use crate::memories::{Memory, MemoryFilter};
+use crate::memories::MemoryFilter;
 use crate::words::bounded;
 
 const MAX_QUERY_BYTES: usize = 8 * 1024;
@@ -113,12 +115,13 @@ pub struct RecallRequest {
     pub cache: CacheUse,
 }
 
-impl FromJson for RecallRequest {
-    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+impl RecallRequest {
+    /// `within` reads where to search, in its turn.
+    fn read(json: &Json<'_>, within: impl FnOnce(&mut Fields<'_, '_>) -> Within) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;
         let query = fields.required::<Query>("query");
         let k = fields.optional::<Count<100>>("k").map_or(10, |k| k.0);
-        let within = fields.optional("within").unwrap_or_default();
+        let within = within(&mut fields);
         let mode = fields.optional("mode").unwrap_or_default();
         let filter = fields.optional("filter").unwrap_or_default();
         let min_score = fields.nullable::<Score>("min_score").map(|score| score.0);
@@ -127,6 +130,12 @@ impl FromJson for RecallRequest {
         let cache = fields.optional("cache").unwrap_or_default();
         fields
             .finish(|| Some(Self { query: query?.0, k, within, mode, filter, min_score, token_budget, explain, cache }))
+    }
+}
+
+impl FromJson for RecallRequest {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        Self::read(json, |fields| fields.optional("within").unwrap_or_default())
     }
 }
 
@@ -142,6 +151,43 @@ impl FromBody for RecallRequest {
             invalids.push(Invalid::new(Code::OutOfRange, detail).under("k"));
         }
         if invalids.is_empty() { Ok(()) } else { Err(invalids) }
+    }
+}
+
+/// A question to a circle: the same without `within`, since the circle is all that is searched.
+#[derive(Debug, Clone)]
+pub struct CircleRecallRequest(pub RecallRequest);
+
+impl FromJson for CircleRecallRequest {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        RecallRequest::read(json, |_| Within::default()).map(Self)
+    }
+}
+
+impl FromBody for CircleRecallRequest {
+    fn check(&self, limits: &Limits) -> Result<(), Vec<Invalid>> {
+        self.0.check(limits)
+    }
+}
+
+impl PartialSchema for CircleRecallRequest {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = RecallRequest::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.properties.remove("within");
+            object.description = Some("A question to a circle.".into());
+        }
+        schema
+    }
+}
+
+impl ToSchema for CircleRecallRequest {
+    fn name() -> Cow<'static, str> {
+        "CircleRecallRequest".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        RecallRequest::schemas(schemas);
     }
 }
 
@@ -172,62 +218,4 @@ impl FromJson for Score {
         }
         Ok(Self(score))
     }
-}
-
-/// What was found, best first.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RecallAnswer {
-    pub results: Vec<Recalled>,
-    /// Whether an approximate index was used; false means that every memory was compared.
-    pub approximate: bool,
-    pub warnings: Vec<Warning>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Recalled {
-    pub memory: Memory,
-    #[schema(minimum = 0, maximum = 1)]
-    pub score: f64,
-    pub via: Via,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explain: Option<Explain>,
-}
-
-/// The scope in which a memory was found.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Via {
-    #[serde(rename = "type")]
-    pub kind: ViaKind,
-    pub id: ExternalId,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ViaKind {
-    Agent,
-    Circle,
-}
-
-/// The parts of a score, each 0 to 1. What was not computed is null.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
-pub struct Explain {
-    /// Cosine similarity of question and memory, where it is above 0.
-    pub semantic: Option<f64>,
-    /// BM25 as a share of the most that any memory could reach for this question.
-    pub lexical: Option<f64>,
-    /// 1 for the newest memory of the scopes, half of it 30 days earlier.
-    pub recency: f64,
-    pub importance: f64,
-    /// Its place by meaning alone, from 1, among those compared.
-    pub rank_semantic: Option<usize>,
-    /// Its place by words alone, from 1.
-    pub rank_lexical: Option<usize>,
-}
-
-/// Something the caller should know about an answer.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Warning {
-    #[schema(example = "embedding_unavailable")]
-    pub code: &'static str,
-    pub detail: String,
 }

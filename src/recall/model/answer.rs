@@ -1,0 +1,65 @@
+//! What recall answers.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::ids::ExternalId;
+use crate::memories::Memory;
+
+/// What was found, best first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecallAnswer {
+    pub results: Vec<Recalled>,
+    /// Whether an approximate index was used; false means that every memory was compared.
+    pub approximate: bool,
+    pub warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Recalled {
+    pub memory: Memory,
+    #[schema(minimum = 0, maximum = 1)]
+    pub score: f64,
+    pub via: Via,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+}
+
+/// The scope in which a memory was found.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Via {
+    #[serde(rename = "type")]
+    pub kind: ViaKind,
+    pub id: ExternalId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ViaKind {
+    Agent,
+    Circle,
+}
+
+/// The parts of a score, each 0 to 1. What was not computed is null.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Explain {
+    /// Cosine similarity of question and memory, where it is above 0.
+    pub semantic: Option<f64>,
+    /// BM25 as a share of the most that any memory could reach for this question.
+    pub lexical: Option<f64>,
+    /// 1 for the newest memory of the scopes, half of it 30 days earlier.
+    pub recency: f64,
+    pub importance: f64,
+    /// Its place by meaning alone, from 1, among those compared.
+    pub rank_semantic: Option<usize>,
+    /// Its place by words alone, from 1.
+    pub rank_lexical: Option<usize>,
+}
+
+/// Something the caller should know about an answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Warning {
+    #[schema(example = "embedding_unavailable")]
+    pub code: &'static str,
+    pub detail: String,
+}

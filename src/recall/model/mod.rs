@@ -1,0 +1,7 @@
+//! What can be asked of recall, and what it answers.
+
+mod answer;
+mod request;
+
+pub use answer::{Explain, RecallAnswer, Recalled, Via, ViaKind, Warning};
+pub use request::{CircleRecallRequest, Mode, RecallRequest, Within};
