@@ -22,7 +22,9 @@ CREATE TABLE shares (
     CONSTRAINT shares_circle_fkey FOREIGN KEY (tenant_id, circle_uid) REFERENCES circles (tenant_id, circle_uid)
 );
 CREATE UNIQUE INDEX shares_live_key ON shares (tenant_id, memory_id, circle_uid) WHERE ended_at IS NULL;
-CREATE INDEX shares_circle_idx ON shares (tenant_id, circle_uid, share_id);
+-- What was shared last, and lately.
+CREATE INDEX shares_circle_idx ON shares (tenant_id, circle_uid, shared_at, share_id);
+CREATE INDEX shares_ended_idx ON shares (tenant_id, circle_uid, ended_at) WHERE ended_at IS NOT NULL;
 ALTER TABLE shares ENABLE ROW LEVEL SECURITY;
 CREATE POLICY shares_isolation ON shares USING (tenant_id = current_tenant());
 

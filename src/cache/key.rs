@@ -1,5 +1,5 @@
 //! What a cached thing is called: a readable namespace, so that an operator can count and clear, and a keyed hash
-//! of the rest, so that nobody can read or guess what was asked.
+//! of the rest, if there is more to it, so that nobody can read or guess what was asked.
 
 use std::fmt;
 
@@ -19,7 +19,8 @@ pub trait Key {
     /// The readable part, as `rag:agent:ada:`.
     fn namespace(&self) -> String;
 
-    /// Everything else that tells it from others, in one order: what differs here is a different thing.
+    /// Everything else that tells it from others, in one order: what differs here is a different thing. Empty where
+    /// the namespace says all.
     fn identity(&self) -> &[u8];
 }
 
@@ -58,9 +59,12 @@ impl fmt::Display for Digest {
     }
 }
 
-/// The name of an entry in Redis.
-pub(super) fn name(prefix: &str, tenant: TenantId, namespace: &str, digest: Digest) -> String {
-    format!("{prefix}{tenant}:{namespace}{digest}")
+/// The name of an entry in Redis; without a digest, the namespace is all of it.
+pub(super) fn name(prefix: &str, tenant: TenantId, namespace: &str, digest: Option<Digest>) -> String {
+    match digest {
+        Some(digest) => format!("{prefix}{tenant}:{namespace}{digest}"),
+        None => format!("{prefix}{tenant}:{namespace}"),
+    }
 }
 
 /// The name of the index of what depends on a scope.

@@ -17,6 +17,8 @@ use crate::sabotage::{Guard, is_off};
 pub struct Slot<K: Key> {
     pub(super) address: Address,
     pub(super) namespace: String,
+    /// Its name does not end with the namespace.
+    pub(super) hashed: bool,
     pub(super) vault: Arc<Vault>,
     pub(super) stats: Arc<TenantStats>,
     /// Whose changes make it worthless.

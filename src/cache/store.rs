@@ -80,7 +80,8 @@ impl Cache {
         }
         let (vault, namespace) = (self.0.vaults.of(owner).await?, key.namespace());
         let digest = vault.digest(key, &namespace);
-        Some(self.slot_in(owner.tenant, vault, namespace, digest, scopes))
+        let hashed = !key.identity().is_empty();
+        Some(Slot { hashed, ..self.slot_in(owner.tenant, vault, namespace, digest, scopes) })
     }
 
     /// The same, of a key that is known by its digest.
@@ -101,7 +102,8 @@ impl Cache {
         scopes: Vec<ScopeId>,
     ) -> Slot<K> {
         let (stats, _) = self.0.stats.of(tenant);
-        Slot { address: Address { tenant, digest }, namespace, vault, stats, scopes, kind: PhantomData }
+        let address = Address { tenant, digest };
+        Slot { address, namespace, hashed: true, vault, stats, scopes, kind: PhantomData }
     }
 
     pub async fn get<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> Option<Hit<K::Value>> {
@@ -227,7 +229,8 @@ impl Cache {
     }
 
     fn name<K: Key>(&self, slot: &Slot<K>) -> String {
-        key::name(&self.0.settings.prefix, slot.address.tenant, &slot.namespace, slot.address.digest)
+        let digest = slot.hashed.then_some(slot.address.digest);
+        key::name(&self.0.settings.prefix, slot.address.tenant, &slot.namespace, digest)
     }
 
     /// The index of what Redis holds that depends on a scope.

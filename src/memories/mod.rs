@@ -12,12 +12,14 @@ mod store;
 mod locks;
 mod history;
 mod placements;
+mod proof;
 mod service;
 mod routes;
 
 pub use filter::MemoryFilter;
 pub use model::{Memory, NewMemory, Reach};
 pub use placements::halved;
+pub use proof::Proof;
 pub use routes::routes;
 pub use service::{Outcome, Remembered, check_model, erase_author, purge_expired};
 pub use store::find_many;

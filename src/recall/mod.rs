@@ -5,7 +5,6 @@ mod candidates;
 mod canonical;
 mod model;
 mod pack;
-mod proof;
 mod rank;
 mod routes;
 mod service;

@@ -1,5 +1,6 @@
 //! Routes of circles: themselves here, what belongs to them in files of its own.
 
+mod context;
 mod members;
 mod place;
 mod steps;
@@ -35,6 +36,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(steps::approve_task)
         .service(steps::reject_task)
         .service(steps::cancel_task);
+    context::routes(cfg);
 }
 
 /// List circles

@@ -1,12 +1,14 @@
 //! Use cases of circles: lock, check the role under the locks, decide, bump, write, note, commit.
 
 mod circles;
+mod context;
 mod members;
 mod operator;
 mod release;
 pub mod tasks;
 
 pub use circles::{delete, leave_all, patch, put};
+pub use context::context;
 pub use members::{Removal, remove, set};
 pub use operator::{list_members, overview, transfer};
 pub use release::{forget_agent, release};

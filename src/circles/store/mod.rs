@@ -1,6 +1,7 @@
 //! SQL of circles, by what it is about.
 
 pub mod circles;
+pub mod context;
 pub mod locks;
 pub mod log;
 pub mod members;

@@ -12,12 +12,12 @@ use crate::cache::{Computed, Millis, Proven, Timing, millis};
 use crate::db::{Db, TenantConn};
 use crate::error::{Error, Result};
 use crate::ids::{MemoryId, ScopeId, TenantId};
-use crate::memories::{Memory, find_many, halved, terms};
+use crate::memories::{Memory, Proof, find_many, halved, terms};
 use crate::recall::candidates::{self, Search};
 use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning};
 use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
 use crate::recall::service::{Asker, Place, Question, stamp};
-use crate::recall::{pack, proof};
+use crate::recall::pack;
 
 /// Candidates that each side hands over at least; more gain nothing (see docs/recall.md).
 const DEPTH: usize = 50;
@@ -60,7 +60,7 @@ async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
 async fn proven(conn: &mut TenantConn, question: &Question, pin: &str) -> Result<Proven> {
     let scopes: Vec<ScopeId> = question.places.iter().map(|place| place.scope).collect();
     let agent = question.asker.map(|asker| asker.scope);
-    let proof = proof::read(conn, question.owner.tenant, agent, &scopes).await?;
+    let proof = Proof::read(conn, question.owner.tenant, agent, &scopes).await?;
     let now_tagged = question.places.iter().zip(&proof.tags).map(|(place, tag)| Place { tag: *tag, ..place.clone() });
     let asker = question.asker.map(|asker| Asker { tag: proof.agent_tag, ..asker });
     let stamp = stamp(pin, proof.tenant_tag, asker, &now_tagged.collect::<Vec<_>>());

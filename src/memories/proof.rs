@@ -19,13 +19,14 @@ pub struct Proof {
     pub next_expiry: Option<OffsetDateTime>,
 }
 
-/// Comes first in the snapshot: whatever expires while the rest is read is then in `next_expiry`.
-pub async fn read(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    agent: Option<ScopeId>,
-    scopes: &[ScopeId],
-) -> Result<Proof> {
+impl Proof {
+    /// Comes first in the snapshot: whatever expires while the rest is read is then in `next_expiry`.
+    pub async fn read(
+        conn: &mut TenantConn,
+        tenant: TenantId,
+        agent: Option<ScopeId>,
+        scopes: &[ScopeId],
+    ) -> Result<Self> {
     let proof = sqlx::query_as(
         "SELECT (SELECT e.tag
                    FROM tenants t
@@ -50,4 +51,5 @@ pub async fn read(
     .fetch_one(&mut **conn)
     .await?;
     Ok(proof)
+}
 }
