@@ -47,8 +47,7 @@ pub async fn erase_agent(db: Db, intent: Intent, id: ExternalId, condition: IfMa
     let agent = agents::lock_exclusively(&mut tx, tenant, &id).await?.ok_or_else(|| Error::not_found("agent"))?;
     condition.check(agent.etag())?;
     let (circles, boards) = circles::leave_all(&mut tx, &intent, agent.agent_uid).await?;
-    let by = &intent.principal;
-    let (memories, touched) = memories::erase_author(&mut tx, tenant, agent.agent_uid, &boards, by).await?;
+    let (memories, touched) = memories::erase_author(&mut tx, &intent, agent.agent_uid, &boards).await?;
     let keys = auth::delete_agent_keys(&mut tx, tenant, agent.agent_uid).await?;
     agents::delete(&mut tx, tenant, agent.agent_uid).await?;
     tx.announce(Event::AgentDeleted { agent: agent.agent_uid.uuid() });

@@ -1,30 +1,159 @@
-//! SQL that locks memories before a write decides about them; always in the order of their ids.
+//! SQL that locks what a write decides about: first memberships, which say who may share, then memories. Each in the
+//! order of their ids.
 
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 
+use crate::auth::Role;
 use crate::db::TenantConn;
 use crate::error::{Error, Result};
-use crate::ids::{AgentUid, MemoryId, TenantId};
+use crate::ids::{AgentUid, CircleUid, ExternalId, MemoryId, ScopeId, TenantId};
 use crate::memories::MemoryFilter;
 use crate::memories::fields::MemoryKey;
 
-/// Locks the memories of these keys against edits, in the order of their ids.
-pub async fn lock_keys(
+/// A circle, by incarnation and by the scope of what is shared there.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub struct SharedIn {
+    #[sqlx(rename = "circle_uid")]
+    pub circle: CircleUid,
+    #[sqlx(rename = "content_scope")]
+    pub content: ScopeId,
+}
+
+/// An agent's place in a circle, locked: it stays as it is until the commit.
+#[derive(Debug, Clone, FromRow)]
+pub struct HeldMembership {
+    pub circle_id: ExternalId,
+    #[sqlx(rename = "content_scope")]
+    pub content: ScopeId,
+    pub role: Role,
+}
+
+/// Keeps a circle from going away until the commit.
+pub async fn lock_circle(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<SharedIn>> {
+    let circle = sqlx::query_as(
+        "SELECT circle_uid, content_scope
+           FROM circles
+          WHERE tenant_id = $1 AND circle_id = $2
+            FOR KEY SHARE",
+    );
+    Ok(circle.bind(tenant).bind(id).fetch_optional(&mut **conn).await?)
+}
+
+/// An agent's role in a circle, which cannot change before the commit; none: it is no member.
+pub async fn lock_role(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    circle: CircleUid,
+) -> Result<Option<Role>> {
+    let role = sqlx::query_scalar(
+        "SELECT role
+           FROM circle_members
+          WHERE tenant_id = $1 AND agent_uid = $2 AND circle_uid = $3
+            FOR SHARE",
+    );
+    Ok(role.bind(tenant).bind(agent).bind(circle).fetch_optional(&mut **conn).await?)
+}
+
+/// Locks an agent's memberships in the circles named, and in those where the memories `$4` are shared. A removal that
+/// is under way comes before all of this write, or after all of it.
+fn memberships(of_memories: &str) -> String {
+    format!(
+        "SELECT h.circle_id, h.content_scope, h.role
+           FROM circle_members h
+           JOIN circles c ON c.tenant_id = h.tenant_id AND c.circle_uid = h.circle_uid
+          WHERE h.tenant_id = $1
+            AND h.agent_uid = $2
+            AND (h.circle_id = ANY($3)
+                 OR h.content_scope IN (SELECT p.scope_id FROM placement_terms p
+                                         WHERE p.tenant_id = $1 AND p.memory_id IN ({of_memories})))
+          ORDER BY h.circle_uid
+            FOR KEY SHARE OF c
+            FOR SHARE OF h"
+    )
+}
+
+/// Of the circles named and those where the memory is shared.
+pub async fn lock_for_memory(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    named: &[ExternalId],
+    id: MemoryId,
+) -> Result<Vec<HeldMembership>> {
+    let held = sqlx::query_as(AssertSqlSafe(memberships("$4")));
+    Ok(held.bind(tenant).bind(agent).bind(texts(named)).bind(id).fetch_all(&mut **conn).await?)
+}
+
+/// Of the circles named and those where the agent's memories of these keys are shared.
+pub async fn lock_for_keys(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    named: &[ExternalId],
+    keys: &[MemoryKey],
+) -> Result<Vec<HeldMembership>> {
+    let keys: Vec<&str> = keys.iter().map(MemoryKey::as_str).collect();
+    let keyed = "SELECT k.memory_id FROM memories k WHERE k.tenant_id = $1 AND k.agent_uid = $2 AND k.key = ANY($4)";
+    let held = sqlx::query_as(AssertSqlSafe(memberships(keyed)));
+    Ok(held.bind(tenant).bind(agent).bind(texts(named)).bind(keys).fetch_all(&mut **conn).await?)
+}
+
+fn texts(ids: &[ExternalId]) -> Vec<&str> {
+    ids.iter().map(ExternalId::as_str).collect()
+}
+
+/// The circles among these scopes where the agent is no member now, or reads only; by name.
+pub async fn search_frozen(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agent: AgentUid,
+    scopes: &[ScopeId],
+) -> Result<Vec<ExternalId>> {
+    let frozen = sqlx::query_scalar(
+        "SELECT c.circle_id
+           FROM circles c
+           LEFT JOIN circle_members h
+             ON h.tenant_id = c.tenant_id AND h.circle_uid = c.circle_uid AND h.agent_uid = $2
+          WHERE c.tenant_id = $1 AND c.content_scope = ANY($3) AND coalesce(h.role, 'reader') = 'reader'
+          ORDER BY c.circle_id",
+    );
+    Ok(frozen.bind(tenant).bind(agent).bind(scopes).fetch_all(&mut **conn).await?)
+}
+
+/// Locks the agent's memories of these keys or contents against edits, in the order of their ids.
+pub async fn lock_equal(
     conn: &mut TenantConn,
     tenant: TenantId,
     agent: AgentUid,
     keys: &[MemoryKey],
+    hashes: &[Vec<u8>],
 ) -> Result<Vec<MemoryId>> {
+    if keys.is_empty() && hashes.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys: Vec<&str> = keys.iter().map(MemoryKey::as_str).collect();
+    // One lookup for each, as in `store::search_equal`.
     let ids = sqlx::query_scalar(
         "SELECT memory_id FROM memories
-          WHERE tenant_id = $1 AND agent_uid = $2 AND key = ANY($3)
+          WHERE tenant_id = $1
+            AND memory_id = ANY(ARRAY(
+                SELECT m.memory_id
+                  FROM unnest($3::text[]) AS wanted (key)
+                 CROSS JOIN LATERAL (SELECT memory_id FROM memories
+                                      WHERE tenant_id = $1 AND agent_uid = $2 AND key = wanted.key OFFSET 0) m
+                 UNION ALL
+                SELECT m.memory_id
+                  FROM unnest($4::bytea[]) AS wanted (hash)
+                 CROSS JOIN LATERAL (SELECT memory_id FROM memories
+                                      WHERE tenant_id = $1 AND agent_uid = $2 AND content_hash = wanted.hash OFFSET 0) m))
           ORDER BY memory_id
             FOR NO KEY UPDATE",
     )
     .bind(tenant)
     .bind(agent)
     .bind(keys)
+    .bind(hashes)
     .fetch_all(&mut **conn)
     .await?;
     Ok(ids)
@@ -109,4 +238,24 @@ pub async fn lock_author(conn: &mut TenantConn, tenant: TenantId, agent: AgentUi
     .fetch_all(&mut **conn)
     .await?;
     Ok(ids)
+}
+
+/// All memories shared in a circle, or those of one author, locked against edits. Nobody can share there meanwhile:
+/// the circle, or the author's membership, is locked for good.
+pub async fn lock_shared(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    content: ScopeId,
+    author: Option<AgentUid>,
+) -> Result<Vec<MemoryId>> {
+    let ids = sqlx::query_scalar(
+        "SELECT m.memory_id
+           FROM memories m
+          WHERE m.tenant_id = $1
+            AND m.memory_id IN (SELECT p.memory_id FROM placement_terms p WHERE p.tenant_id = $1 AND p.scope_id = $2)
+            AND ($3::uuid IS NULL OR m.agent_uid = $3)
+          ORDER BY m.memory_id
+            FOR NO KEY UPDATE",
+    );
+    Ok(ids.bind(tenant).bind(content).bind(author).fetch_all(&mut **conn).await?)
 }

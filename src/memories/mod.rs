@@ -4,8 +4,6 @@
 mod fields;
 mod model;
 mod patch;
-mod stub;
-pub use stub::*;
 mod text;
 mod filter;
 mod store;
@@ -13,14 +11,16 @@ mod locks;
 mod history;
 mod placements;
 mod proof;
+mod shares;
 mod service;
 mod routes;
 
 pub use filter::MemoryFilter;
+pub use locks::SharedIn;
 pub use model::{Memory, NewMemory, Reach};
 pub use placements::halved;
 pub use proof::Proof;
 pub use routes::routes;
-pub use service::{Outcome, Remembered, check_model, erase_author, purge_expired};
+pub use service::{Outcome, Remembered, check_model, clear_circle, erase_author, purge_expired, unshare_all_of};
 pub use store::find_many;
 pub use text::terms;

@@ -25,7 +25,8 @@ pub struct Memory {
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub fields: MemoryFields,
-    /// The circles it is shared with, as far as the caller may see them.
+    /// The circles it is shared with, as far as the caller may see them. Sharing says nothing new, so it leaves
+    /// `version` as it is.
     #[schema(value_type = Vec<ExternalId>)]
     pub circles: Vec<String>,
     #[serde(with = "time::serde::rfc3339")]
@@ -64,8 +65,46 @@ impl Reach {
 pub struct NewMemory {
     #[serde(flatten)]
     pub fields: MemoryFields,
-    /// Circles to share it with.
-    pub circles: Option<Vec<ExternalId>>,
+    /// Circles to share it with, in which the agent is editor or owner. Of an existing key: these and no others; left
+    /// out, they stay.
+    #[schema(value_type = Option<Vec<ExternalId>>, max_items = 64)]
+    pub circles: Option<CircleIds>,
+}
+
+/// At most 64 circles, each once.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub struct CircleIds(Vec<ExternalId>);
+
+impl CircleIds {
+    const MAX: usize = 64;
+
+    pub fn as_slice(&self) -> &[ExternalId] {
+        &self.0
+    }
+}
+
+impl FromJson for CircleIds {
+    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
+        if let Json::Array(items) = json
+            && items.len() > Self::MAX
+        {
+            let detail = format!("may name {} circles, not {}", Self::MAX, items.len());
+            return Err(Invalid::new(Code::TooManyItems, detail).into());
+        }
+        let ids = Vec::<ExternalId>::from_json(json)?;
+        let mut seen = HashSet::new();
+        match ids.iter().position(|id| !seen.insert(id)) {
+            Some(index) => Err(Invalid::new(Code::DuplicateItem, "is named twice").under(index).into()),
+            None => Ok(Self(ids)),
+        }
+    }
+}
+
+impl NewMemory {
+    pub fn circles(&self) -> impl Iterator<Item = &ExternalId> {
+        self.circles.iter().flat_map(CircleIds::as_slice)
+    }
 }
 
 impl FromJson for NewMemory {

@@ -6,8 +6,10 @@ use utoipa::ToSchema;
 use crate::agents::MetadataPatch;
 use crate::error::{Code, Invalid, Result};
 use crate::http::FromBody;
+use crate::ids::ExternalId;
 use crate::json::{Fields, FromJson, Json};
 use crate::memories::fields::{Importance, Kind, MemoryContent, MemoryFields, MemoryKey, ShortText, Source, Tags};
+use crate::memories::model::CircleIds;
 
 /// What to change in a memory. `null` sets a field back to its default; `content` cannot be cleared.
 #[derive(Debug, Clone, ToSchema)]
@@ -32,6 +34,9 @@ pub struct MemoryPatch {
     occurred_at: Option<Option<OffsetDateTime>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<OffsetDateTime>>,
+    /// The circles it is then shared with, and no others.
+    #[schema(value_type = Option<Vec<ExternalId>>, max_items = 64)]
+    circles: Option<Option<CircleIds>>,
 }
 
 impl MemoryPatch {
@@ -52,6 +57,11 @@ impl MemoryPatch {
             occurred_at: self.occurred_at.unwrap_or(before.occurred_at),
             expires_at: self.expires_at.unwrap_or(before.expires_at),
         })
+    }
+
+    /// The circles that it is to be shared with; none: with those that it is.
+    pub fn circles(&self) -> Option<&[ExternalId]> {
+        Some(self.circles.as_ref()?.as_ref().map_or(&[], CircleIds::as_slice))
     }
 
     /// `now` is the database's clock.
@@ -87,6 +97,7 @@ impl FromJson for MemoryPatch {
             source: fields.patch("source"),
             occurred_at: fields.patch("occurred_at"),
             expires_at: fields.patch("expires_at"),
+            circles: fields.patch("circles"),
         };
         fields.finish(|| Some(patch))
     }

@@ -1,5 +1,7 @@
 //! SQL for placements: in which scopes a memory is visible, with its vectors and its words.
-//! Every function here needs the scopes locked and bumped; `n` is the number the bump gave.
+//! Every function that writes needs the scopes locked and bumped; `n` is the number the bump gave.
+
+use std::collections::BTreeSet;
 
 use half::f16;
 use pgvector::HalfVector;
@@ -7,7 +9,7 @@ use pgvector::HalfVector;
 use crate::db::TenantConn;
 use crate::embeddings::Windows;
 use crate::error::Result;
-use crate::ids::{MemoryId, ScopeId, TenantId};
+use crate::ids::{AgentUid, MemoryId, ScopeId, TenantId};
 use crate::memories::fields::MemoryFields;
 use crate::memories::text::{indexed_text, terms};
 
@@ -29,6 +31,23 @@ pub async fn scopes_of(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]
     .fetch_all(&mut **conn)
     .await?;
     Ok(scopes)
+}
+
+/// A memory, and a scope that it is visible in.
+pub type Place = (MemoryId, ScopeId);
+
+/// All places of these memories.
+pub async fn places_of(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]) -> Result<BTreeSet<Place>> {
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let places: Vec<Place> =
+        sqlx::query_as("SELECT memory_id, scope_id FROM placement_terms WHERE tenant_id = $1 AND memory_id = ANY($2)")
+            .bind(tenant)
+            .bind(ids)
+            .fetch_all(&mut **conn)
+            .await?;
+    Ok(places.into_iter().collect())
 }
 
 /// Makes a new memory visible in these scopes.
@@ -134,14 +153,40 @@ pub async fn update(
     }
 }
 
-/// Takes memories out of all their scopes and records that they left.
+/// Makes memories of one author visible in circles too, as they are in its own scope.
+pub async fn copy(conn: &mut TenantConn, tenant: TenantId, author: AgentUid, to: &[(Place, i64)]) -> Result<()> {
+    let ids: Vec<MemoryId> = to.iter().map(|((id, _), _)| *id).collect();
+    let scopes: Vec<ScopeId> = to.iter().map(|((_, scope), _)| *scope).collect();
+    let numbers: Vec<i64> = to.iter().map(|(_, n)| *n).collect();
+    let terms = sqlx::query(
+        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, shared_by, shared_at, terms)
+         SELECT $1, place.scope_id, own.memory_id, place.n, own.expires_at, $6, now(), own.terms
+           FROM unnest($3::uuid[], $4::uuid[], $5::bigint[]) AS place (memory_id, scope_id, n)
+           JOIN placement_terms own
+             ON own.tenant_id = $1 AND own.scope_id = $2 AND own.memory_id = place.memory_id",
+    );
+    let terms = terms.bind(tenant).bind(author.scope()).bind(&ids).bind(&scopes).bind(&numbers).bind(author);
+    terms.execute(&mut **conn).await?;
+    let vectors = sqlx::query(
+        "INSERT INTO placements (tenant_id, scope_id, memory_id, window_no, n, dims, expires_at, embedding)
+         SELECT $1, place.scope_id, own.memory_id, own.window_no, place.n, own.dims, own.expires_at, own.embedding
+           FROM unnest($3::uuid[], $4::uuid[], $5::bigint[]) AS place (memory_id, scope_id, n)
+           JOIN placements own
+             ON own.tenant_id = $1 AND own.scope_id = $2 AND own.memory_id = place.memory_id",
+    );
+    let vectors = vectors.bind(tenant).bind(author.scope()).bind(&ids).bind(&scopes).bind(&numbers);
+    vectors.execute(&mut **conn).await?;
+    Ok(())
+}
+
+/// Takes memories out of these scopes, which may be some of theirs or all, and records that they left.
 pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId], scopes: &[Numbered]) -> Result<()> {
     let (scope_ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
     delete_vectors(conn, tenant, ids, &scope_ids).await?;
     sqlx::query(
         "WITH gone AS (
              DELETE FROM placement_terms
-              WHERE tenant_id = $1 AND memory_id = ANY($2)
+              WHERE tenant_id = $1 AND scope_id = ANY($3) AND memory_id = ANY($2)
           RETURNING scope_id, memory_id
          )
          INSERT INTO scope_removals (tenant_id, scope_id, n, memory_id)
@@ -156,6 +201,21 @@ pub async fn delete(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId], s
     .execute(&mut **conn)
     .await?;
     Ok(())
+}
+
+/// Empties a scope that goes too, which is why nothing is recorded; returns what was visible there.
+pub async fn delete_all(conn: &mut TenantConn, tenant: TenantId, scope: ScopeId) -> Result<Vec<MemoryId>> {
+    sqlx::query("DELETE FROM placements WHERE tenant_id = $1 AND scope_id = $2")
+        .bind(tenant)
+        .bind(scope)
+        .execute(&mut **conn)
+        .await?;
+    let gone = sqlx::query_scalar(
+        "DELETE FROM placement_terms
+          WHERE tenant_id = $1 AND scope_id = $2
+      RETURNING memory_id",
+    );
+    Ok(gone.bind(tenant).bind(scope).fetch_all(&mut **conn).await?)
 }
 
 /// Naming the scopes lets the primary key find the rows.

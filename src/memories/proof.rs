@@ -27,8 +27,8 @@ impl Proof {
         agent: Option<ScopeId>,
         scopes: &[ScopeId],
     ) -> Result<Self> {
-    let proof = sqlx::query_as(
-        "SELECT (SELECT e.tag
+        let proof = sqlx::query_as(
+            "SELECT (SELECT e.tag
                    FROM tenants t
                    JOIN scope_epochs e ON e.tenant_id = t.tenant_id AND e.scope_id = t.scope_id
                   WHERE t.tenant_id = $1) AS tenant_tag,
@@ -44,12 +44,12 @@ impl Proof {
                                    FROM placement_terms p
                                   WHERE p.tenant_id = $1 AND p.scope_id = s.scope_id
                                     AND p.expires_at > statement_timestamp()) AS soonest) AS next_expiry",
-    )
-    .bind(tenant)
-    .bind(agent)
-    .bind(scopes)
-    .fetch_one(&mut **conn)
-    .await?;
-    Ok(proof)
-}
+        )
+        .bind(tenant)
+        .bind(agent)
+        .bind(scopes)
+        .fetch_one(&mut **conn)
+        .await?;
+        Ok(proof)
+    }
 }

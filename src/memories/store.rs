@@ -14,7 +14,7 @@ use crate::memories::fields::{MemoryContent, MemoryFields, MemoryKey};
 use crate::memories::model::{Memory, Reach};
 
 /// `$1` is the tenant, `$2` the circles that may be named (NULL: all).
-const SELECT: &str = "
+pub(super) const SELECT: &str = "
     SELECT m.memory_id, a.agent_id, m.agent_uid, m.content, m.kind, m.key, m.tags, m.importance, m.metadata,
            m.speaker, m.source_type, m.source_id, m.source_seq, m.occurred_at, m.expires_at,
            m.created_at, m.updated_at, m.version,

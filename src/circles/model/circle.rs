@@ -11,6 +11,7 @@ use crate::error::{Invalid, Result};
 use crate::http::{ETag, FromBody};
 use crate::ids::{CircleUid, ExternalId, ScopeId};
 use crate::json::{Fields, FromJson, Json};
+use crate::memories::SharedIn;
 use crate::words::{Metadata, Name, Prose};
 
 /// A circle.
@@ -42,6 +43,10 @@ pub struct Circle {
 impl Circle {
     pub fn etag(&self) -> ETag {
         ETag { incarnation: self.circle_uid.uuid(), version: self.version }
+    }
+
+    pub fn shared_in(&self) -> SharedIn {
+        SharedIn { circle: self.circle_uid, content: self.content_scope }
     }
 
     pub fn profile(&self) -> CircleProfile {

@@ -135,8 +135,8 @@ pub async fn delete(db: Db, actor: Actor, id: ExternalId, condition: IfMatch) ->
     condition.check(circle.etag())?;
     let members = members::delete_all(&mut tx, tenant, circle.circle_uid).await?;
     let tasks = tasks::delete_all(&mut tx, tenant, circle.circle_uid).await?;
-    let scopes = (circle.content_scope, circle.board_scope);
-    let (shared, touched) = memories::clear_circle(&mut tx, tenant, circle.circle_uid, scopes).await?;
+    let (shared, touched) =
+        memories::clear_circle(&mut tx, &actor.intent, circle.shared_in(), circle.board_scope).await?;
     log::delete(&mut tx, tenant, circle.circle_uid).await?;
     circles::delete(&mut tx, tenant, &circle).await?;
     tx.announce(Event::CircleDeleted { circle: circle.circle_uid.uuid() });

@@ -159,9 +159,7 @@ pub async fn remove(db: Db, actor: Actor, removal: Removal) -> Result<()> {
     release(&mut tx, &actor, circle.circle_uid, agent, false).await?;
     let mut touched = vec![circle.board_scope];
     if removal.unshare {
-        let place = (circle.circle_uid, circle.content_scope);
-        let by = &actor.intent.principal;
-        touched = memories::unshare_all_of(&mut tx, tenant, place, agent, &touched, by).await?.1;
+        touched = memories::unshare_all_of(&mut tx, &actor.intent, circle.shared_in(), agent, &touched).await?.1;
     }
     let event = Event::CircleMemberRemoved { circle: circle.circle_uid.uuid(), agents: vec![agent.uuid()] };
     note(&mut tx, tenant, circle.circle_uid, circle.board_scope, event).await?;

@@ -10,11 +10,7 @@ use crate::ids::{CircleUid, MemoryId, ScopeId, TenantId};
 use time::OffsetDateTime;
 
 /// By incarnation: another circle of the same name is another circle.
-pub async fn find_circle(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    circle: CircleUid,
-) -> Result<Option<ContextCircle>> {
+pub async fn find_circle(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<Option<ContextCircle>> {
     let circle_of = sqlx::query_as(
         "SELECT circle_id, name, purpose, metadata, created_at, updated_at
            FROM circles

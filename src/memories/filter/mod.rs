@@ -125,6 +125,11 @@ impl MemoryFilter {
         }
     }
 
+    /// The same for a circle, where memories have several authors.
+    pub fn read_circle_params(params: &mut Params) -> Self {
+        Self { agent_ids: params.many("agent_ids", ExternalId::parse), ..Self::read_params(params) }
+    }
+
     /// Appends ` AND ...` for each condition on a row `m` of `memories`.
     pub fn push(&self, sql: &mut QueryBuilder<Postgres>, tenant: TenantId) {
         if !self.kinds.is_empty() {

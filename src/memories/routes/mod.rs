@@ -2,6 +2,7 @@
 
 mod export;
 mod history;
+mod shares;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ETAG;
@@ -35,6 +36,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(history::get_memory_history)
         .service(patch_memory)
         .service(forget_memory);
+    shares::routes(cfg);
     export::routes(cfg);
 }
 
@@ -42,7 +44,9 @@ pub fn routes(cfg: &mut ServiceConfig) {
 ///
 /// When this answers, the memory can be recalled, on every instance. With the key of an existing memory, all its
 /// fields are replaced. Without a key, equal content of the same agent is not stored twice: the answer is the memory
-/// that is there, with `Cairn-Duplicate: true`.
+/// that is there, with `Cairn-Duplicate: true`. `circles` shares it at once with circles of which the agent is editor or
+/// owner: with these and no others where the key existed, with these too where the content did. What is shared where the
+/// agent is editor no more cannot be replaced (409 `shared_readonly`).
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("agent_id" = ExternalId, Path), Idempotency), request_body = NewMemory,
     responses((status = CREATED, body = Memory, headers(("ETag" = String))), (status = OK, body = Memory, headers(("ETag" = String))), Problems))]
 #[post("/agents/{agent_id}/remember")]
@@ -183,7 +187,9 @@ async fn get_memory(caller: Reader, app: Data<App>, id: Path<String>) -> Result<
 
 /// Change a memory
 ///
-/// A JSON merge patch: absent fields stay, null sets back to the default. New text is embedded anew.
+/// A JSON merge patch: absent fields stay, null sets back to the default. New text is embedded anew. The change reaches
+/// every circle that it is shared with; where its author is editor no more, it is refused (409 `shared_readonly`), and
+/// only forgetting is left, or an owner who unshares it. `circles` alone raises no version.
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:write"])), params(("id" = MemoryId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     request_body = MemoryPatch, responses((status = OK, body = Memory, headers(("ETag" = String))), Problems))]
 #[patch("/memories/{id}")]
@@ -240,6 +246,7 @@ fn author(caller: &Caller, once: Idempotency) -> Result<Author> {
         uid: agent.uid,
         may_create: caller.auto_create_agents && !caller.bound,
         reach: reach(caller),
+        memberships: caller.memberships.clone(),
     })
 }
 

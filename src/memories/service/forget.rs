@@ -7,8 +7,8 @@ use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
 use crate::memories::model::{Reach, check_author};
-use crate::memories::service::numbered;
-use crate::memories::{MemoryFilter, locks, placements, store};
+use crate::memories::service::{bump_all, numbered};
+use crate::memories::{MemoryFilter, locks, placements, shares, store};
 
 /// Forgets one memory, everywhere.
 pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, condition: IfMatch) -> Result<()> {
@@ -21,7 +21,8 @@ pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, conditio
     let memory = store::find(&mut tx, tenant, id, &reach).await?.ok_or_else(|| Error::not_found("memory"))?;
     check_author(&memory, &reach)?;
     condition.check(memory.etag())?;
-    let touched = remove(&mut tx, tenant, &locked, Some(&intent.principal)).await?;
+    let touched = bump_all(&mut tx, tenant, &locked, &[]).await?;
+    remove(&mut tx, tenant, &locked, &touched, Some(&intent.principal)).await?;
     tx.record(&memory.agent_uid).await?;
     tx.commit(&touched).await
 }
@@ -35,7 +36,8 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
     }
     let agent = agents::lock(&mut tx, tenant, &agent).await?.ok_or_else(|| Error::not_found("agent"))?;
     let locked = locks::lock_matching(&mut tx, tenant, agent, &filter).await?;
-    let touched = remove(&mut tx, tenant, &locked, Some(&intent.principal)).await?;
+    let touched = bump_all(&mut tx, tenant, &locked, &[]).await?;
+    remove(&mut tx, tenant, &locked, &touched, Some(&intent.principal)).await?;
     let forgotten = locked.len() as u64;
     tx.record(&forgotten).await?;
     tx.commit(&touched).await?;
@@ -46,49 +48,56 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
 pub async fn purge_expired(db: Db, tenant: TenantId, limit: i64) -> Result<u64> {
     let mut tx = db.write(tenant).await?;
     let locked = locks::lock_expired(&mut tx, tenant, limit).await?;
-    let touched = remove(&mut tx, tenant, &locked, None).await?;
+    let touched = bump_all(&mut tx, tenant, &locked, &[]).await?;
+    remove(&mut tx, tenant, &locked, &touched, None).await?;
     if !touched.is_empty() {
         tx.commit(&touched).await?;
     }
     Ok(locked.len() as u64)
 }
 
-/// Takes all memories of an agent along with it, within the transaction that deletes the agent.
-/// Returns how many, and the scopes that were touched.
+/// Takes all memories of an agent along with it, within the transaction that deletes the agent. Returns how many, and
+/// the scopes that were touched; `also` is among them.
 pub async fn erase_author(
     tx: &mut WriteTx,
-    tenant: TenantId,
+    intent: &Intent,
     agent: AgentUid,
     also: &[ScopeId],
-    principal: &str,
 ) -> Result<(u64, Vec<ScopeId>)> {
-    let locked = locks::lock_author(tx, tenant, agent).await?;
-    let mut touched = remove(tx, tenant, &locked, Some(principal)).await?;
-    tx.lock_scopes(also).await?;
-    tx.bump(also).await?;
-    touched.extend_from_slice(also);
+    let locked = locks::lock_author(tx, intent.tenant, agent).await?;
+    let touched = bump_all(tx, intent.tenant, &locked, also).await?;
+    remove(tx, intent.tenant, &locked, &touched, Some(&intent.principal)).await?;
     Ok((locked.len() as u64, touched))
 }
 
-/// Removes locked memories from all their scopes and for good; returns the scopes.
+/// Removes locked memories from all their scopes, which are bumped, and for good.
 async fn remove(
     tx: &mut WriteTx,
     tenant: TenantId,
     locked: &[MemoryId],
+    scopes: &[ScopeId],
     forgotten_by: Option<&str>,
-) -> Result<Vec<ScopeId>> {
+) -> Result<()> {
     if locked.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let scopes = placements::scopes_of(tx, tenant, locked).await?;
-    tx.lock_scopes(&scopes).await?;
-    #[cfg(feature = "sabotage")]
-    tx.pretend_bumped(&scopes).await?;
-    tx.bump(&scopes).await?;
-    let numbered = numbered(tx, &scopes)?;
+    delete(tx, tenant, locked, scopes, forgotten_by).await?;
+    tx.announce(Event::MemoryForgotten { memories: locked.iter().map(|id| id.uuid()).collect() });
+    Ok(())
+}
+
+/// The same without a word: what has expired made room for another.
+pub(super) async fn delete(
+    tx: &mut WriteTx,
+    tenant: TenantId,
+    locked: &[MemoryId],
+    scopes: &[ScopeId],
+    forgotten_by: Option<&str>,
+) -> Result<()> {
+    let numbered = numbered(tx, scopes)?;
     placements::delete(tx, tenant, locked, &numbered).await?;
+    shares::end_everywhere(tx, tenant, locked, forgotten_by).await?;
     let (gone, bytes) = store::delete(tx, tenant, locked, forgotten_by).await?;
     tx.count(-gone, -bytes);
-    tx.announce(Event::MemoryForgotten { memories: locked.iter().map(|id| id.uuid()).collect() });
-    Ok(scopes)
+    Ok(())
 }

@@ -9,26 +9,28 @@ use uuid::Uuid;
 
 use crate::agents;
 use crate::app::App;
-use crate::db::{Attempt, TenantConn, WriteTx, retrying};
+use crate::db::{Attempt, Intent, TenantConn, WriteTx, retrying};
 use crate::embeddings::Windows;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::ids::{AgentUid, MemoryId, ScopeId};
-use crate::memories::fields::{MemoryFields, MemoryKey};
 use crate::memories::model::{Memory, NewMemory};
-use crate::memories::service::{Author, numbered};
-use crate::memories::store::{Hand, Stored, content_hash};
+use crate::memories::service::ground::{Asked, Ground};
+use crate::memories::service::moves::{check_frozen, put_in, require_editor, take_out};
+use crate::memories::service::plan::{Plan, Step};
+use crate::memories::service::{Author, forget, numbered};
+use crate::memories::store::Hand;
 use crate::memories::text::indexed_text;
-use crate::memories::{locks, placements, store};
+use crate::memories::{placements, store};
 
 /// What remembering came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Created,
-    /// The key existed: all fields are as sent.
+    /// The key existed: all fields are as sent, and so are the circles, if there were any.
     Replaced,
-    /// It was there already: nothing changed.
+    /// It was there already: at most it is shared more widely now.
     Duplicate,
 }
 
@@ -41,6 +43,14 @@ pub struct Remembered {
 
 /// What became of each memory, in the order sent.
 type Receipt = Vec<(Uuid, Outcome)>;
+
+/// What is to be remembered, for whom, and what it was embedded to.
+struct Batch {
+    author: Author,
+    new: Vec<NewMemory>,
+    windows: Vec<Windows>,
+    asked: Asked,
+}
 
 /// What an earlier sending of the same request came to: found before anything is embedded again.
 pub async fn remembered_before(app: &App, author: &Author) -> Result<Option<Vec<Remembered>>> {
@@ -59,181 +69,81 @@ pub async fn remembered_before(app: &App, author: &Author) -> Result<Option<Vec<
 
 /// Remembers in the order given. When this returns, every memory can be recalled, on any instance.
 pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Result<Vec<Remembered>> {
-    if new.iter().any(|memory| memory.circles.as_ref().is_some_and(|circles| !circles.is_empty())) {
-        return Err(Error::not_found("circle"));
+    let asked = Asked::of(&new);
+    // What the locks would refuse is not embedded first.
+    for circle in &asked.circles {
+        require_editor(author.role_in(circle))?;
     }
-    let fields: Vec<MemoryFields> = new.into_iter().map(|memory| memory.fields).collect();
-    let texts = fields.iter().map(indexed_text).collect();
+    let texts = new.iter().map(|memory| indexed_text(&memory.fields)).collect();
     let windows = app.embedder.embed_texts(&author.owner, texts).await?;
-    let batch = Arc::new((author, fields, windows));
+    let batch = Arc::new(Batch { author, new, windows, asked });
     let db = app.db.clone();
     let work = retrying(move || {
         let (db, batch) = (db.clone(), batch.clone());
-        async move {
-            let (author, fields, windows) = &*batch;
-            attempt(db.write(author.intent.tenant).await?, author, fields, windows).await
-        }
+        async move { attempt(db.write(batch.author.intent.tenant).await?, &batch).await }
     });
     app.db.run(work).await
 }
 
-async fn attempt(
-    mut tx: WriteTx,
-    author: &Author,
-    new: &[MemoryFields],
-    windows: &[Windows],
-) -> Result<Attempt<Vec<Remembered>>> {
+async fn attempt(mut tx: WriteTx, batch: &Batch) -> Result<Attempt<Vec<Remembered>>> {
+    let Batch { author, new, asked, .. } = batch;
     let tenant = author.intent.tenant;
     if let Some(receipt) = tx.claim::<Receipt>(&author.intent.once).await? {
         return Ok(Attempt::Done(replay(&mut tx, author, &receipt).await?));
     }
     let agent = agents::ensure(&mut tx, tenant, &author.agent, author.may_create).await?;
-    let keys: Vec<MemoryKey> = new.iter().filter_map(|fields| fields.key.clone()).collect();
-    let locked = if keys.is_empty() { Vec::new() } else { locks::lock_keys(&mut tx, tenant, agent, &keys).await? };
-    let mut scopes = placements::scopes_of(&mut tx, tenant, &locked).await?;
-    scopes.push(agent.scope());
-    scopes.sort_unstable();
-    scopes.dedup();
-    tx.lock_scopes(&scopes).await?;
-
-    let hashes: Vec<Vec<u8>> = new.iter().map(|fields| content_hash(&fields.content)).collect();
-    let equal = store::search_equal(&mut tx, tenant, agent, &keys, &hashes).await?;
-    if !all_locked(&equal, &keys, &locked) {
+    let ground = Ground::lock(&mut tx, tenant, agent, asked, new).await?;
+    let equal = store::search_equal(&mut tx, tenant, agent, &asked.keys, &asked.hashes).await?;
+    let plan = Plan::of(&equal, new, asked, &ground);
+    if !ground.holds(&equal, asked, &plan) {
         return Ok(Attempt::Again);
     }
-    let steps = decide(&equal, new, &hashes);
-    let touched = write(&mut tx, author, agent, &steps, new, windows).await?;
-    let remembered = read_back(&mut tx, author, &steps).await?;
+    let changed = ground.shared_of(&plan.rewritten());
+    if !check_frozen(&mut tx, tenant, agent, &ground.held, &changed).await? {
+        return Ok(Attempt::Again);
+    }
+    let touched = write(&mut tx, batch, &ground, &plan).await?;
+    let remembered = read_back(&mut tx, author, &plan.steps).await?;
     // Where no memory changed, the agent may still be new, or a receipt due.
     if !touched.is_empty() || tx.is_claimed() || author.uid != Some(agent) {
-        let receipt: Receipt = steps.iter().map(|step| (step.id().uuid(), step.outcome())).collect();
+        let receipt: Receipt = plan.steps.iter().map(|step| (step.id().uuid(), step.outcome())).collect();
         tx.record(&receipt).await?;
-        announce(&mut tx, &steps);
         tx.commit(&touched).await?;
     }
     Ok(Attempt::Done(remembered))
 }
 
-/// A memory of one of the keys that appeared after the locks were taken is not locked.
-fn all_locked(equal: &[Stored], keys: &[MemoryKey], locked: &[MemoryId]) -> bool {
-    let keyed = equal.iter().filter(|stored| stored.fields.key.as_ref().is_some_and(|key| keys.contains(key)));
-    keyed.into_iter().all(|stored| locked.contains(&stored.memory_id))
-}
-
-/// What is to be done with one memory of the batch.
-#[derive(Debug, PartialEq)]
-enum Step {
-    Create { id: MemoryId, instead_of: Option<MemoryId> },
-    Replace { id: MemoryId, same_text: bool, bytes_before: i64 },
-    Keep { id: MemoryId },
-}
-
-impl Step {
-    fn id(&self) -> MemoryId {
-        match self {
-            Self::Create { id, .. } | Self::Replace { id, .. } | Self::Keep { id } => *id,
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::Create { .. } => Outcome::Created,
-            Self::Replace { .. } => Outcome::Replaced,
-            Self::Keep { .. } => Outcome::Duplicate,
-        }
-    }
-}
-
-/// Decides in order, so that the second of two equal memories of a batch finds the first.
-fn decide(equal: &[Stored], new: &[MemoryFields], hashes: &[Vec<u8>]) -> Vec<Step> {
-    let by_key: HashMap<&MemoryKey, &Stored> =
-        equal.iter().filter_map(|stored| Some((stored.fields.key.as_ref()?, stored))).collect();
-    let mut by_hash: HashMap<&[u8], MemoryId> = HashMap::new();
-    // Backwards, so that the oldest of several equal memories is the one that stays in the map.
-    for stored in equal.iter().rev().filter(|stored| !stored.expired) {
-        by_hash.insert(&stored.content_hash, stored.memory_id);
-    }
-    let mut steps = Vec::with_capacity(new.len());
-    for (fields, hash) in new.iter().zip(hashes) {
-        let step = match (&fields.key, by_hash.get(hash.as_slice())) {
-            (Some(key), _) => decide_keyed(by_key.get(key).copied(), fields),
-            (None, Some(id)) => Step::Keep { id: *id },
-            (None, None) => Step::Create { id: MemoryId::new(), instead_of: None },
-        };
-        by_hash.entry(hash).or_insert(step.id());
-        steps.push(step);
-    }
-    steps
-}
-
-fn decide_keyed(stored: Option<&Stored>, fields: &MemoryFields) -> Step {
-    match stored {
-        None => Step::Create { id: MemoryId::new(), instead_of: None },
-        // What has expired counts as absent, but is still in the way of the key.
-        Some(stored) if stored.expired => Step::Create { id: MemoryId::new(), instead_of: Some(stored.memory_id) },
-        Some(stored) if stored.fields == *fields => Step::Keep { id: stored.memory_id },
-        Some(stored) => {
-            let same_text = indexed_text(&stored.fields) == indexed_text(fields);
-            Step::Replace { id: stored.memory_id, same_text, bytes_before: stored.fields.content.len() }
-        }
-    }
-}
-
 /// Writes what was decided; returns the scopes it touched.
-async fn write(
-    tx: &mut WriteTx,
-    author: &Author,
-    agent: AgentUid,
-    steps: &[Step],
-    new: &[MemoryFields],
-    windows: &[Windows],
-) -> Result<Vec<ScopeId>> {
-    let changed: Vec<MemoryId> = steps
-        .iter()
-        .filter_map(|step| match step {
-            Step::Create { instead_of, .. } => *instead_of,
-            Step::Replace { id, .. } => Some(*id),
-            Step::Keep { .. } => None,
-        })
-        .collect();
-    let mut touched = placements::scopes_of(tx, author.intent.tenant, &changed).await?;
-    if steps.iter().any(|step| matches!(step, Step::Create { .. })) && !touched.contains(&agent.scope()) {
-        touched.push(agent.scope());
-    }
+async fn write(tx: &mut WriteTx, batch: &Batch, ground: &Ground, plan: &Plan) -> Result<Vec<ScopeId>> {
+    let touched = plan.touched(ground);
     tx.bump(&touched).await?;
-    for ((step, fields), windows) in steps.iter().zip(new).zip(windows) {
-        write_one(tx, author, agent, step, fields, windows).await?;
+    announce(tx, &plan.steps);
+    take_out(tx, &batch.author.intent, &plan.moves.out).await?;
+    for (at, step) in plan.steps.iter().enumerate() {
+        write_one(tx, batch, ground.agent, step, at).await?;
     }
+    put_in(tx, &batch.author.intent, ground.agent, &plan.moves.into).await?;
     Ok(touched)
 }
 
-async fn write_one(
-    tx: &mut WriteTx,
-    author: &Author,
-    agent: AgentUid,
-    step: &Step,
-    fields: &MemoryFields,
-    windows: &Windows,
-) -> Result<()> {
-    let tenant = author.intent.tenant;
+/// `at`: which memory of the batch.
+async fn write_one(tx: &mut WriteTx, batch: &Batch, agent: AgentUid, step: &Step, at: usize) -> Result<()> {
+    let Intent { tenant, principal, .. } = &batch.author.intent;
+    let (tenant, fields, windows) = (*tenant, &batch.new[at].fields, &batch.windows[at]);
     match step {
         Step::Create { id, instead_of } => {
             if let Some(expired) = instead_of {
                 let scopes = placements::scopes_of(tx, tenant, &[*expired]).await?;
-                let scopes = numbered(tx, &scopes)?;
-                placements::delete(tx, tenant, &[*expired], &scopes).await?;
-                let (gone, bytes) = store::delete(tx, tenant, &[*expired], None).await?;
-                tx.count(-gone, -bytes);
+                forget::delete(tx, tenant, &[*expired], &scopes, None).await?;
             }
             tx.count(1, fields.content.len());
-            let hand = Hand { agent, principal: &author.intent.principal };
-            store::insert(tx, tenant, *id, hand, fields).await?;
+            store::insert(tx, tenant, *id, Hand { agent, principal }, fields).await?;
             let scopes = numbered(tx, &[agent.scope()])?;
             placements::insert(tx, tenant, *id, &scopes, fields, windows).await
         }
         Step::Replace { id, same_text, bytes_before } => {
             tx.count(0, fields.content.len() - bytes_before);
-            store::update(tx, tenant, *id, &author.intent.principal, fields).await?;
+            store::update(tx, tenant, *id, principal, fields).await?;
             let scopes = placements::scopes_of(tx, tenant, &[*id]).await?;
             let scopes = numbered(tx, &scopes)?;
             placements::update(tx, tenant, *id, &scopes, fields, (!same_text).then_some(windows)).await
@@ -243,11 +153,14 @@ async fn write_one(
 }
 
 fn announce(tx: &mut WriteTx, steps: &[Step]) {
-    let ids = |wanted| {
-        let steps = steps.iter().filter(move |step| step.outcome() == wanted);
-        steps.map(|step| step.id().uuid()).collect::<Vec<Uuid>>()
-    };
-    let (created, replaced) = (ids(Outcome::Created), ids(Outcome::Replaced));
+    let (mut created, mut replaced) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Create { id, .. } => created.push(id.uuid()),
+            Step::Replace { id, .. } => replaced.push(id.uuid()),
+            Step::Keep { .. } => {}
+        }
+    }
     if !created.is_empty() {
         tx.announce(Event::MemoryCreated { memories: created });
     }

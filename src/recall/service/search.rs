@@ -15,9 +15,9 @@ use crate::ids::{MemoryId, ScopeId, TenantId};
 use crate::memories::{Memory, Proof, find_many, halved, terms};
 use crate::recall::candidates::{self, Search};
 use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning};
+use crate::recall::pack;
 use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
 use crate::recall::service::{Asker, Place, Question, stamp};
-use crate::recall::pack;
 
 /// Candidates that each side hands over at least; more gain nothing (see docs/recall.md).
 const DEPTH: usize = 50;
