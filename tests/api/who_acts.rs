@@ -129,7 +129,8 @@ fn targets(template: &str, memories: &[(&'static str, String); 2]) -> Vec<Target
     if template.contains("/memories/{id}") {
         let of = |(author, id): &(&'static str, String)| Target {
             author: Some(*author),
-            ..target(template.replace("{id}", id))
+            random: template.contains("{circle_id}"),
+            ..target(template.replace("{id}", id).replace("{circle_id}", "crew"))
         };
         return memories.iter().map(of).collect();
     }

@@ -3,6 +3,7 @@
 mod invariants;
 mod life;
 mod members;
+mod sharing;
 
 use serde_json::{Value, json};
 
@@ -25,4 +26,21 @@ async fn members_of(client: &Client, circle: &str) -> Vec<(String, String)> {
     let text = |member: &Value, field: &str| member[field].as_str().expect("text").to_owned();
     let members = page["items"].as_array().expect("items").iter();
     members.map(|member| (text(member, "agent_id"), text(member, "role"))).collect()
+}
+
+/// Where a memory is.
+fn path_of(memory: &Value) -> String {
+    format!("/v1/memories/{}", memory["id"].as_str().expect("an id"))
+}
+
+/// Where its place in a circle is.
+fn path_in(memory: &Value, circle: &str) -> String {
+    format!("{}/circles/{circle}", path_of(memory))
+}
+
+/// What is shared in a circle, newest first.
+async fn in_circle(client: &Client, circle: &str) -> Vec<String> {
+    let page = client.get(&format!("/v1/circles/{circle}/memories?limit=200")).await.expect(200);
+    let items = page["items"].as_array().expect("items").iter();
+    items.map(|memory| memory["content"].as_str().expect("content").to_owned()).collect()
 }
