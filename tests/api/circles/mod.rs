@@ -4,6 +4,7 @@ mod invariants;
 mod life;
 mod members;
 mod sharing;
+mod tasks;
 
 use serde_json::{Value, json};
 
