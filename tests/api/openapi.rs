@@ -135,7 +135,8 @@ async fn null_sets_every_field_of_a_patch_back() {
     let plain = tenant.remember("ada", "plain").await;
     let full = json!({"content": "full", "kind": "event", "key": "k", "tags": ["a"], "importance": 0.9, "metadata": {"a": 1},
         "speaker": "Mel", "source": {"type": "note", "id": "n", "seq": 1}, "occurred_at": "2026-01-01T00:00:00Z",
-        "expires_at": "2999-01-01T00:00:00Z"});
+        "expires_at": "2999-01-01T00:00:00Z", "circles": ["c"]});
+    tenant.put("/v1/circles/c", json!({"name": "C", "owner": "ada"})).await.expect(201);
     let memory = tenant.remember_as("ada", full).await;
     let path = format!("/v1/memories/{}", memory["id"].as_str().expect("id"));
     for name in names("MemoryPatch").iter().filter(|name| *name != "content") {
