@@ -80,12 +80,7 @@ impl<'a> CanonicalWithin<'a> {
         match within {
             Within::All => Self::All,
             Within::Private => Self::Private,
-            Within::Circles(ids) => {
-                let mut ids: Vec<&str> = ids.iter().map(ExternalId::as_str).collect();
-                ids.sort_unstable();
-                ids.dedup();
-                Self::Circles(ids)
-            }
+            Within::Circles(ids) => Self::Circles(ids.iter().map(ExternalId::as_str).collect()),
         }
     }
 }

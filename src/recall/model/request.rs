@@ -32,6 +32,15 @@ pub enum Within {
     Circles(Vec<ExternalId>),
 }
 
+impl Within {
+    /// In one order, however they were named: through which circle a memory is found depends on it.
+    fn of_circles(mut ids: Vec<ExternalId>) -> Self {
+        ids.sort_unstable();
+        ids.dedup();
+        Self::Circles(ids)
+    }
+}
+
 impl FromJson for Within {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
         match json {
@@ -52,7 +61,7 @@ impl FromJson for Within {
                     None => Err(Invalid::new(Code::FieldMissing, "is required").into()),
                 };
                 let circles = circles.map_err(|invalids| fields.complain("circles", invalids)).ok();
-                fields.finish(|| circles.map(Self::Circles))
+                fields.finish(|| circles.map(Self::of_circles))
             }
             Json::Str(_) => {
                 Err(Invalid::new(Code::InvalidValue, "must be \"all\", \"private\" or {\"circles\": [..]}").into())
