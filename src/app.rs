@@ -1,5 +1,6 @@
 //! What every use case needs, built once at the start.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -20,7 +22,7 @@ use crate::redis::Redis;
 use crate::secrets::{SecretKey, server_secret};
 use crate::telemetry::Metrics;
 
-/// How long listeners may take to hear what was published before the end.
+/// How long listeners may take to hear what was published before the end, and others to finish.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct App {
@@ -34,9 +36,20 @@ pub struct App {
     pub secret_key: SecretKey,
     /// Signs the cursors of lists; the same on every instance.
     pub cursor_key: SecretKey,
-    /// Who listens to the bus.
-    listeners: Mutex<Vec<JoinHandle<()>>>,
+    /// Who listens to the bus, and what else goes on beside requests.
+    companions: Mutex<Vec<JoinHandle<()>>>,
     stopping: AtomicBool,
+    ended: watch::Sender<bool>,
+}
+
+/// The end of the app, as what goes on beside it hears of it.
+pub struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Waits so long, or for the end; whether that came.
+    pub async fn within(&mut self, time: Duration) -> bool {
+        timeout(time, self.0.wait_for(|ended| *ended)).await.is_ok()
+    }
 }
 
 /// Where an app finds what it works on.
@@ -70,16 +83,27 @@ impl App {
         let counted =
             embedder.collectors().into_iter().chain(bus.collectors()).chain(cache.stats().collectors()).chain(of_redis);
         counted.into_iter().try_for_each(|collector| metrics.register(collector))?;
-        let (listeners, stopping) = (Mutex::new(listeners), AtomicBool::new(false));
-        Ok(Self { config, db, bus, cache, embedder, metrics, secret_key, cursor_key, listeners, stopping })
+        let (companions, stopping) = (Mutex::new(listeners), AtomicBool::new(false));
+        let ended = watch::Sender::new(false);
+        Ok(Self { config, db, bus, cache, embedder, metrics, secret_key, cursor_key, companions, stopping, ended })
     }
 
-    /// Lets listeners hear what was published, and work in the database end.
+    /// Begins work that goes on beside requests; it hears of the end, and the end waits for it.
+    pub fn accompany<Work>(&self, work: impl FnOnce(Ending) -> Work)
+    where
+        Work: Future<Output = ()> + Send + 'static,
+    {
+        let companion = self.db.runtime().spawn(work(Ending(self.ended.subscribe())));
+        self.companions.lock().unwrap_or_else(PoisonError::into_inner).push(companion);
+    }
+
+    /// Lets listeners hear what was published, companions finish, and work in the database end.
     pub async fn close(&self) {
         self.bus.close();
-        let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        if timeout(DRAIN_PATIENCE, join_all(listeners)).await.is_err() {
-            tracing::warn!("listeners to events did not end within {DRAIN_PATIENCE:?}");
+        self.ended.send_replace(true);
+        let companions = std::mem::take(&mut *self.companions.lock().unwrap_or_else(PoisonError::into_inner));
+        if timeout(DRAIN_PATIENCE, join_all(companions)).await.is_err() {
+            tracing::warn!("listeners to events or work beside requests did not end within {DRAIN_PATIENCE:?}");
         }
         self.cache.redis().inspect(|redis| redis.close());
         self.db.close().await;

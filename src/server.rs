@@ -21,6 +21,7 @@ use utoipa_actix_web::{AppExt, scope};
 
 use crate::app::App;
 use crate::auth::{Issuers, KeyUses};
+use crate::circles::RecallCounts;
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
 use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, free_optional_bodies, render_problems};
@@ -55,6 +56,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     let routes = Data::new(Routes::of(&specification));
     let issuers = Data::from(Issuers::start(&app.config.auth)?);
     let key_uses = Data::from(KeyUses::start(app.db.clone()));
+    let recall_counts = Data::from(RecallCounts::start(&app));
     let eraser = Data::from(Eraser::start(app.db.clone()));
     let idempotency = Data::new(IdempotencySecret::of(&app.cursor_key)?);
     let server = HttpServer::new({
@@ -70,6 +72,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
                 .app_data(routes.clone())
                 .app_data(issuers.clone())
                 .app_data(key_uses.clone())
+                .app_data(recall_counts.clone())
                 .app_data(eraser.clone())
                 .configure(|cfg| health::routes(cfg, &specification, own_metrics))
                 .default_service(web::to(unmatched))

@@ -7,4 +7,4 @@ mod service;
 mod routes;
 
 pub use routes::routes;
-pub use service::{leave_all, list_members, overview, transfer};
+pub use service::{RecallCounts, leave_all, list_members, overview, transfer};

@@ -8,6 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::auth::{CircleReader, Reader};
+use crate::circles::RecallCounts;
 use crate::error::Result;
 use crate::http::{Body, Problems, cached};
 use crate::ids::ExternalId;
@@ -29,10 +30,15 @@ pub fn routes(cfg: &mut ServiceConfig) {
         ("Cairn-Cache" = String, description = "`hit; layer=local|redis; age=<ms>`, `miss`, or `bypass`"),
         ("Server-Timing" = String, description = "Milliseconds by stage: gate, cache, embed, search, total"))), Problems))]
 #[post("/agents/{agent_id}/recall")]
-async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Result<HttpResponse> {
+async fn recall(
+    caller: Reader,
+    app: Data<App>,
+    counts: Data<RecallCounts>,
+    body: Body<RecallRequest>,
+) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let answer = service::recall(app.into_inner(), &caller, body.0).await?;
+    let answer = service::recall(app.into_inner(), &counts, &caller, body.0).await?;
     Ok(cached(answer, caller.gate_took, admitted))
 }
 
@@ -47,10 +53,11 @@ async fn recall(caller: Reader, app: Data<App>, body: Body<RecallRequest>) -> Re
 async fn recall_from_circle(
     caller: CircleReader,
     app: Data<App>,
+    counts: Data<RecallCounts>,
     body: Body<CircleRecallRequest>,
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let answer = service::recall_from_circle(app.into_inner(), &caller, body.0.0).await?;
+    let answer = service::recall_from_circle(app.into_inner(), &counts, &caller, body.0.0).await?;
     Ok(cached(answer, caller.gate_took, admitted))
 }

@@ -2,6 +2,7 @@
 
 mod context;
 mod members;
+mod metrics;
 mod place;
 mod steps;
 mod tasks;
@@ -37,6 +38,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(steps::reject_task)
         .service(steps::cancel_task);
     context::routes(cfg);
+    metrics::routes(cfg);
 }
 
 /// List circles

@@ -3,14 +3,18 @@
 mod circles;
 mod context;
 mod members;
+mod metrics;
 mod operator;
+mod recalls;
 mod release;
 pub mod tasks;
 
 pub use circles::{delete, leave_all, patch, put};
 pub use context::context;
 pub use members::{Removal, remove, set};
+pub use metrics::measure;
 pub use operator::{list_members, overview, transfer};
+pub use recalls::RecallCounts;
 pub use release::{forget_agent, release};
 
 use uuid::Uuid;

@@ -5,6 +5,8 @@ pub mod context;
 pub mod locks;
 pub mod log;
 pub mod members;
+pub mod metrics;
 pub mod moves;
+pub mod recalls;
 pub mod task_locks;
 pub mod tasks;

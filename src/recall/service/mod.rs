@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use crate::app::App;
 use crate::auth::{Caller, Membership, Role};
 use crate::cache::{Answer, Owner, Sought, Stamp, Wanted, fingerprint, millis};
+use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
 use crate::recall::canonical::RecallKey;
@@ -57,24 +58,35 @@ struct Question {
 }
 
 /// What the agent of the path can recall, for this question.
-pub async fn recall(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Answer> {
+pub async fn recall(app: Arc<App>, counts: &RecallCounts, caller: &Caller, request: RecallRequest) -> Result<Answer> {
     let agent = caller.agent()?;
     let asker = Some(Asker { scope: caller.known_agent()?.scope(), tag: agent.tag });
     let places = places(caller, &request.within)?;
     let key = RecallKey::of_agent(&agent.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    answer(app, caller, key, Question { owner: caller.owner(), asker, places, request }).await
+    answer(app, counts, caller, key, Question { owner: caller.owner(), asker, places, request }).await
 }
 
 /// What is shared in the circle of the path, for this question: the same for every member.
-pub async fn recall_from_circle(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Answer> {
+pub async fn recall_from_circle(
+    app: Arc<App>,
+    counts: &RecallCounts,
+    caller: &Caller,
+    request: RecallRequest,
+) -> Result<Answer> {
     let circle = caller.circle(Role::Reader)?;
     let via = Via { kind: ViaKind::Circle, id: circle.id.clone() };
     let places = vec![Place { scope: circle.content, via, tag: circle.content_tag }];
     let key = RecallKey::of_circle(&circle.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    answer(app, caller, key, Question { owner: caller.owner(), asker: None, places, request }).await
+    answer(app, counts, caller, key, Question { owner: caller.owner(), asker: None, places, request }).await
 }
 
-async fn answer(app: Arc<App>, caller: &Caller, key: RecallKey, question: Question) -> Result<Answer> {
+async fn answer(
+    app: Arc<App>,
+    counts: &RecallCounts,
+    caller: &Caller,
+    key: RecallKey,
+    question: Question,
+) -> Result<Answer> {
     let stamp = stamp(&caller.embedding_pin, caller.tenant_tag, question.asker, &question.places);
     let searched = question.places.iter().map(|place| place.scope);
     let sought = Sought {
@@ -86,7 +98,10 @@ async fn answer(app: Arc<App>, caller: &Caller, key: RecallKey, question: Questi
         agree: |one, other| one == other,
     };
     let question = Arc::new(question);
-    app.cache.through(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await
+    let answer = app.cache.through(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await?;
+    let circles = question.places.iter().filter(|place| place.via.kind == ViaKind::Circle);
+    counts.note(caller.tenant, caller.checked_at, circles.map(|place| place.scope));
+    Ok(answer)
 }
 
 /// The gate says which circles the agent is a member of now; nothing else is searched.
