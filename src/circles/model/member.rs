@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::auth::Role;
 use crate::error::{Code, Invalid, Result};
-use crate::http::FromBody;
+use crate::http::{ETag, FromBody};
 use crate::ids::{AgentUid, ExternalId};
 use crate::json::{Fields, FromJson, Json};
 
@@ -26,6 +27,14 @@ pub struct Member {
     pub joined_at: OffsetDateTime,
     #[serde(skip)]
     pub agent_uid: AgentUid,
+}
+
+impl Member {
+    /// Of this membership: an agent that joins again is another member.
+    pub fn etag(&self) -> ETag {
+        let joined = self.joined_at.unix_timestamp_nanos() as u128;
+        ETag { incarnation: Uuid::from_u128(self.agent_uid.uuid().as_u128() ^ joined), version: self.role as i32 }
+    }
 }
 
 /// The role that a member is to have.

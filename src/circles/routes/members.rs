@@ -1,6 +1,7 @@
 //! Routes of a circle's members.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse, delete, get, put};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::circles::service::{self, Actor, Removal};
 use crate::circles::store::members;
 use crate::db::Idempotency;
 use crate::error::{Code, Error, Invalid, Result};
-use crate::http::{Body, Page, PageRequest, Params, Problems, cursor_binding};
+use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::ExternalId;
 
 pub fn routes(cfg: &mut ServiceConfig) {
@@ -73,7 +74,7 @@ async fn put_members(
 /// By an owner. The role holds from the very next call on. Who becomes a reader gives its claimed tasks back, and what it
 /// shared stays, frozen: see `shared_readonly`.
 #[utoipa::path(tag = "circles", security(("credential" = ["circles:manage"])), params(("circle_id" = ExternalId, Path), ("agent_id" = ExternalId, Path), Idempotency),
-    request_body = MemberDraft, responses((status = OK, body = Member), (status = CREATED, body = Member), Problems))]
+    request_body = MemberDraft, responses((status = OK, body = Member, headers(("ETag" = String))), (status = CREATED, body = Member, headers(("ETag" = String))), Problems))]
 #[put("/circles/{circle_id}/members/{agent_id}")]
 async fn put_member(
     caller: CircleManager,
@@ -87,7 +88,8 @@ async fn put_member(
     let set = service::set(app.db.clone(), Actor::of(&caller, once), circle, vec![wanted]);
     let (mut members, added) = app.db.run(set).await.map_err(no_such_agent)?;
     let status = if added > 0 { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(HttpResponse::build(status).json(members.pop()))
+    let member = members.pop().ok_or_else(|| Error::not_found("member"))?;
+    Ok(HttpResponse::build(status).insert_header((ETAG, member.etag().to_string())).json(member))
 }
 
 /// What is wrong with an item of a list is, here, that the path leads nowhere.
@@ -105,13 +107,15 @@ fn no_such_agent(error: Error) -> Error {
 /// By an owner, or by the member itself. It takes effect on the very next call, whatever is cached. What the member shared
 /// stays for the circle, frozen, unless `unshare=true`; tasks it has claimed are open again.
 #[utoipa::path(tag = "circles", security(("credential" = ["circles:manage"])),
-    params(("circle_id" = ExternalId, Path), ("agent_id" = ExternalId, Path), ("unshare" = Option<bool>, Query, description = "Take along what the member shared"), Idempotency),
+    params(("circle_id" = ExternalId, Path), ("agent_id" = ExternalId, Path), ("unshare" = Option<bool>, Query, description = "Take along what the member shared"),
+        ("If-Match" = Option<String>, Header), Idempotency),
     responses((status = NO_CONTENT), Problems))]
 #[delete("/circles/{circle_id}/members/{agent_id}")]
 async fn remove_member(
     caller: CircleManager,
     app: Data<App>,
     path: Path<(String, String)>,
+    condition: IfMatch,
     once: Idempotency,
     request: HttpRequest,
 ) -> Result<HttpResponse> {
@@ -127,7 +131,7 @@ async fn remove_member(
             None => return Err(error),
         },
     };
-    let removal = Removal { circle, member, unshare };
+    let removal = Removal { circle, member, unshare, condition };
     app.db.run(service::remove(app.db.clone(), Actor::of(&caller, once), removal)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

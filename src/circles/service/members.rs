@@ -14,6 +14,7 @@ use crate::circles::store::{locks, members};
 use crate::db::{Attempt, Db, TenantConn, WriteTx, retrying};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::events::Event;
+use crate::http::IfMatch;
 use crate::ids::{AgentUid, CircleUid, ExternalId, TenantId};
 use crate::memories;
 
@@ -139,6 +140,7 @@ pub struct Removal {
     pub member: ExternalId,
     /// What it shared there goes with it.
     pub unshare: bool,
+    pub condition: IfMatch,
 }
 
 /// Removes a member, by an owner or by itself. From when this returns it recalls, reads and writes nothing of the circle.
@@ -152,7 +154,9 @@ pub async fn remove(db: Db, actor: Actor, removal: Removal) -> Result<()> {
     let is_leaving = actor.name() == Some(&removal.member);
     admit_role(&mut tx, &actor, circle.circle_uid, if is_leaving { Role::Reader } else { Role::Owner }).await?;
     let member = members::find(&mut tx, tenant, circle.circle_uid, &removal.member).await?;
-    let agent = member.ok_or_else(|| Error::not_found("member"))?.agent_uid;
+    let member = member.ok_or_else(|| Error::not_found("member"))?;
+    removal.condition.check(member.etag())?;
+    let agent = member.agent_uid;
     let (_, owners) = members::count(&mut tx, tenant, circle.circle_uid).await?;
     members::delete(&mut tx, tenant, circle.circle_uid, agent).await?;
     keep_an_owner(owners, members::count(&mut tx, tenant, circle.circle_uid).await?.1)?;

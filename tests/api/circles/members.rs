@@ -24,6 +24,10 @@ async fn owners_add_change_and_remove_members() {
     let all = [("ada", "owner"), ("bob", "owner"), ("eve", "reader")].map(|(a, r)| (a.to_owned(), r.to_owned()));
     assert_eq!(members_of(&ada, "c").await, all);
 
+    let seen = ada.put("/v1/circles/c/members/eve", json!({"role": "reader"})).await.header("etag").to_owned();
+    ada.put("/v1/circles/c/members/eve", json!({"role": "editor"})).await.expect(200);
+    let stale = ada.request(Method::DELETE, "/v1/circles/c/members/eve").header("if-match", seen);
+    ada.send(stale).await.assert_problem(412, "precondition_failed");
     ada.delete("/v1/circles/c/members/eve").await.expect(204);
     ada.delete("/v1/circles/c/members/eve").await.assert_problem(404, "not_found");
     assert_eq!(members_of(&ada, "c").await, all[..2]);

@@ -113,6 +113,7 @@ async fn tasks_go_with_their_circle() {
     assert_eq!(receipt["tasks"], 4);
     crew.tenant.get(&tasks[0]).await.assert_problem(404, "not_found");
     let left = "SELECT (SELECT count(*) FROM tasks) + (SELECT count(*) FROM task_moves)";
-    let left: i64 = sqlx::query_scalar(left).fetch_one(&mut crew.app.database.superuser().await).await.expect("a count");
+    let left: i64 =
+        sqlx::query_scalar(left).fetch_one(&mut crew.app.database.superuser().await).await.expect("a count");
     assert_eq!(left, 0);
 }

@@ -59,7 +59,8 @@ async fn a_claim_is_lost_to_somebody_else() {
 /// Whether a write of this server comes to wait for a lock.
 async fn is_held(conn: &mut PgConnection) -> bool {
     for _ in 0..200 {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         if sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *conn).await.expect("a count") > 0 {
             return true;
         }
@@ -70,7 +71,13 @@ async fn is_held(conn: &mut PgConnection) -> bool {
 
 /// Sends a request while somebody holds a lock that it needs, and does this before letting go. The gate is behind the
 /// request by then.
-async fn overtaken(crew: &Crew, request: (&str, Method, &str), body: serde_json::Value, lock: &str, change: &str) -> Answer {
+async fn overtaken(
+    crew: &Crew,
+    request: (&str, Method, &str),
+    body: serde_json::Value,
+    lock: &str,
+    change: &str,
+) -> Answer {
     let mut holder = crew.app.database.superuser().await;
     sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {lock}"))).execute(&mut holder).await.expect("locks");
     let (agent, method, path) = request;

@@ -71,7 +71,11 @@ async fn a_patch_changes_what_it_names_and_nothing_else() {
     let before = crew.create("ada", fields).await;
     let path = path(&before);
     let mut expected = before.clone();
-    let patches = [json!({"priority": 8}), json!({"details": null, "assignee": null}), json!({"priority": null, "title": "Mend"})];
+    let patches = [
+        json!({"priority": 8}),
+        json!({"details": null, "assignee": null}),
+        json!({"priority": null, "title": "Mend"}),
+    ];
     for (patch, version) in patches.into_iter().zip(2..) {
         for (name, value) in patch.as_object().expect("fields") {
             expected[name] = if name == "priority" && value.is_null() { json!(5) } else { value.clone() };
@@ -126,7 +130,8 @@ async fn a_write_that_is_sent_again_has_one_effect() {
         ("ada", Method::DELETE, path.clone(), 204),
     ];
     for (agent, method, path, status) in writes {
-        let body = if path.ends_with("tasks") || method == Method::PATCH { json!({"title": "Mend"}) } else { json!({}) };
+        let body =
+            if path.ends_with("tasks") || method == Method::PATCH { json!({"title": "Mend"}) } else { json!({}) };
         let before = crew.stamps().await;
         let [first, again] = twice(agent, method.clone(), &path, body).await;
         assert_eq!((first.status, again.status), (status, status), "{method} {path}: {} {}", first.text, again.text);
@@ -197,9 +202,15 @@ async fn a_list_has_the_most_urgent_first_and_of_those_the_oldest() {
     assert_eq!(titles("bob", "&priority=5").await, "035");
     assert_eq!(titles("bob", "&assignee=nobody").await, "");
     assert_eq!(titles("bob", "&state=approved").await, "");
-    for (query, code) in [("state=done", "invalid_value"), ("priority=10", "out_of_range"), ("priority=x", "invalid_type"),
-        ("assignee=-", "invalid_id"), ("limit=201", "out_of_range"), ("title=x", "unknown_field"), ("state=open&state=open", "duplicate_item")]
-    {
+    for (query, code) in [
+        ("state=done", "invalid_value"),
+        ("priority=10", "out_of_range"),
+        ("priority=x", "invalid_type"),
+        ("assignee=-", "invalid_id"),
+        ("limit=201", "out_of_range"),
+        ("title=x", "unknown_field"),
+        ("state=open&state=open", "duplicate_item"),
+    ] {
         crew.get("bob", &format!("{TASKS}?{query}")).await.assert_problem(422, code);
     }
     let first = crew.get("bob", &format!("{TASKS}?limit=2")).await.expect(200);

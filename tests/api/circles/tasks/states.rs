@@ -168,7 +168,8 @@ async fn a_task_goes_from_open_to_approved_and_each_move_says_who_when_and_why()
     assert_eq!((&approved["state"], &approved["assignee"]), (&json!("approved"), &json!("cat")));
 
     let history = crew.history(&path).await;
-    let told: Vec<Value> = history.iter().map(|one| json!([one["agent_id"], one["from"], one["to"], one["note"]])).collect();
+    let told: Vec<Value> =
+        history.iter().map(|one| json!([one["agent_id"], one["from"], one["to"], one["note"]])).collect();
     assert_eq!(
         json!(told),
         json!([
@@ -216,7 +217,9 @@ async fn who_may_not_is_told_so_before_the_body_is_read() {
     let crew = Crew::start().await;
     let path = crew.task_after(&[]).await;
     let wrong = Some(json!({"no_such_field": 1}));
-    for (agent, status, code) in [("zoe", 404, "not_found"), ("rod", 403, "role_required"), ("bob", 422, "field_missing")] {
+    for (agent, status, code) in
+        [("zoe", 404, "not_found"), ("rod", 403, "role_required"), ("bob", 422, "field_missing")]
+    {
         crew.ask(agent, Method::POST, super::TASKS, Some(json!({}))).await.assert_problem(status, code);
         let code = if status == 422 { "unknown_field" } else { code };
         crew.ask(agent, Method::PATCH, &path, wrong.clone()).await.assert_problem(status, code);
