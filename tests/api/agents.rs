@@ -73,7 +73,7 @@ async fn erasing_an_agent_takes_its_memories_and_its_credentials() {
     bound.get("/v1/agents/ada").await.expect(200);
 
     let receipt = tenant.delete("/v1/agents/ada").await.expect(200);
-    assert_eq!(receipt, json!({"agent_id": "ada", "memories": 2, "keys": 1}));
+    assert_eq!(receipt, json!({"agent_id": "ada", "memories": 2, "keys": 1, "circles": 0}));
     bound.get("/v1/agents/ada").await.assert_problem(401, "unauthenticated");
     tenant.delete("/v1/agents/ada").await.assert_problem(404, "not_found");
     assert_eq!(tenant.recalled("bob", json!({"query": "lamp"})).await, ["The lamp is new."]);
