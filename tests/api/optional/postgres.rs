@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cairn::config::Config;
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -39,14 +40,19 @@ async fn is_refused(client: &Client) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn warm_caches_answer_nothing_while_postgres_is_gone() {
     let (cluster, redis) = (Cluster::own().await, Redis::start().await);
-    let by_socket = TestApp::start_on(cluster.clone(), |config| config.cache.redis_url = Some(redis.url())).await;
+    let settings = |config: &mut Config| {
+        config.cache.redis_url = Some(redis.url());
+        // A busy test machine may be slow, and what was computed here is not asked of Redis again.
+        config.cache.redis_deadline_ms = 1_000;
+    };
+    let by_socket = TestApp::start_on(cluster.clone(), settings).await;
     let tenant = by_socket.new_tenant().await;
     // Where Postgres is on another machine, its port refuses when it is gone.
     let (port, target) = (free_port(), Target::Socket(cluster.socket()));
     let listening = FaultProxy::start_at(port, target.clone()).await;
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).ssl_mode(PgSslMode::Disable);
     let options = options.username("postgres").database(&by_socket.database.name);
-    let by_port = by_socket.sibling_through(options, |config| config.cache.redis_url = Some(redis.url())).await;
+    let by_port = by_socket.sibling_through(options, settings).await;
     let clients = [tenant.client.clone(), tenant.client.at(by_port.url())];
     tenant.remember("ada", "The kettle is broken.").await;
     warm(&clients[0], "local").await;
