@@ -51,22 +51,23 @@ pub fn routes(cfg: &mut ServiceConfig) {
     responses((status = CREATED, body = Memory, headers(("ETag" = String))), (status = OK, body = Memory, headers(("ETag" = String))), Problems))]
 #[post("/agents/{agent_id}/remember")]
 async fn remember(caller: Writer, app: Data<App>, once: Idempotency, body: Body<NewMemory>) -> Result<HttpResponse> {
-    let author = author(&caller, once)?;
+    let (author, is_keyed) = (author(&caller, once)?, body.0.fields.key.is_some());
     if let Some(remembered) = service::remembered_before(&app, &author).await? {
-        return answer(remembered);
+        return answer(remembered, is_keyed);
     }
     service::check_model(&app, &caller.embedding_pin)?;
     body.0.fields.check_expiry(caller.checked_at)?;
-    answer(service::remember(app.into_inner(), author, vec![body.0]).await?)
+    answer(service::remember(app.into_inner(), author, vec![body.0]).await?, is_keyed)
 }
 
-fn answer(remembered: Vec<Remembered>) -> Result<HttpResponse> {
+/// `is_keyed`: a key was sent, so that meeting the memory that is there is no surprise.
+fn answer(remembered: Vec<Remembered>, is_keyed: bool) -> Result<HttpResponse> {
     let Remembered { memory, outcome } =
         remembered.into_iter().next().ok_or_else(|| Error::Internal(anyhow::anyhow!("remember returned nothing")))?;
     let status = if outcome == Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = HttpResponse::build(status);
     response.insert_header((ETAG, memory.etag().to_string()));
-    if outcome == Outcome::Duplicate && memory.fields.key.is_none() {
+    if outcome == Outcome::Duplicate && !is_keyed {
         response.insert_header(("Cairn-Duplicate", "true"));
     }
     Ok(response.json(memory))

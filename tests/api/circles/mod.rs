@@ -1,5 +1,7 @@
 //! Circles: who is in, what is shared, and that authority takes effect at once.
 
+mod audit;
+mod frozen;
 mod invariants;
 mod life;
 mod members;
