@@ -18,19 +18,19 @@ use crate::harness::{Answer, Client, Cluster, Tenant, TestApp};
 use crate::support::redis::Redis;
 
 /// Two servers that share a database and a Redis.
-struct Pair {
-    here: TestApp,
-    there: TestApp,
-    redis: Redis,
-    tenant: Tenant,
+pub struct Pair {
+    pub here: TestApp,
+    pub there: TestApp,
+    pub redis: Redis,
+    pub tenant: Tenant,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    async fn start_with(change: impl Fn(&mut Config)) -> Self {
+    pub async fn start_with(change: impl Fn(&mut Config)) -> Self {
         let redis = Redis::start().await;
         let settings = |config: &mut Config| {
             config.cache.redis_url = Some(redis.url());
@@ -45,7 +45,7 @@ impl Pair {
     }
 
     /// The tenant's client at the other server.
-    fn other(&self) -> Client {
+    pub fn other(&self) -> Client {
         self.tenant.at(self.there.url())
     }
 
@@ -59,7 +59,7 @@ impl Pair {
         self.redis.ask(deadpool_redis::redis::cmd("KEYS").arg(pattern)).await.expect("keys")
     }
 
-    async fn wait_for_keys(&self, kind: &str, count: usize) -> Vec<String> {
+    pub async fn wait_for_keys(&self, kind: &str, count: usize) -> Vec<String> {
         for _ in 0..200 {
             let keys = self.keys(kind).await;
             if keys.len() == count {
@@ -79,14 +79,14 @@ async fn owner(app: &TestApp, tenant: &Tenant) -> Owner {
     Owner { tenant: tenant.id, secret }
 }
 
-async fn ask(client: &Client, agent: &str, question: Value) -> Answer {
+pub async fn ask(client: &Client, agent: &str, question: Value) -> Answer {
     let answer = client.post(&format!("/v1/agents/{agent}/recall"), question).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer
 }
 
 /// `hit local`, `hit redis`, `miss` or `bypass`; the age has to be there and is left out.
-fn source(answer: &Answer) -> String {
+pub fn source(answer: &Answer) -> String {
     let header = answer.header("cairn-cache");
     let Some((hit, age)) = header.split_once("; age=") else {
         return header.to_owned();

@@ -2,9 +2,12 @@
 
 mod audit;
 mod frozen;
+mod context;
 mod invariants;
 mod life;
 mod members;
+mod metrics;
+mod recall;
 mod sharing;
 mod tasks;
 
