@@ -187,7 +187,7 @@ interleavings! {
 }
 
 /// Postgres resolves a deadlock by ending one side, which is then retried: only its statistics tell.
-async fn deadlocks(superuser: &mut PgConnection) -> i64 {
+pub async fn deadlocks(superuser: &mut PgConnection) -> i64 {
     // Backends report about once a second.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     sqlx::query_scalar("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")

@@ -53,6 +53,10 @@ impl Client {
         Self { acts_as: Some(agent.to_owned()), ..self.clone() }
     }
 
+    pub fn is_acting(&self) -> bool {
+        self.acts_as.is_some()
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if let Some(agent) = &self.acts_as {
