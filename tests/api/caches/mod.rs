@@ -6,6 +6,7 @@ mod events;
 mod flush;
 mod freshness;
 mod recalls;
+mod sharing;
 mod stats;
 mod timing;
 

@@ -1,8 +1,8 @@
 //! Circles: who is in, what is shared, and that authority takes effect at once.
 
 mod audit;
-mod frozen;
 mod context;
+mod frozen;
 mod invariants;
 mod life;
 mod members;
@@ -10,6 +10,7 @@ mod metrics;
 mod property;
 mod races;
 mod recall;
+mod scores;
 mod sharing;
 mod tasks;
 
@@ -39,12 +40,12 @@ async fn members_of(client: &Client, circle: &str) -> Vec<(String, String)> {
 }
 
 /// Where a memory is.
-fn path_of(memory: &Value) -> String {
+pub fn path_of(memory: &Value) -> String {
     format!("/v1/memories/{}", memory["id"].as_str().expect("an id"))
 }
 
 /// Where its place in a circle is.
-fn path_in(memory: &Value, circle: &str) -> String {
+pub fn path_in(memory: &Value, circle: &str) -> String {
     format!("{}/circles/{circle}", path_of(memory))
 }
 
