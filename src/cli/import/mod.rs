@@ -24,7 +24,7 @@ pub use run::{Job, import};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// One memory a line, as JSON with `content` or `text`.
+    /// One memory a line, as JSON with `content` or `text`. Circles that it names are left out and counted.
     #[arg(value_name = "FILE.jsonl")]
     file: PathBuf,
     /// The agent that will remember.

@@ -13,7 +13,7 @@ use crate::ids::ExternalId;
 /// Handed to the API as they are; it knows what they may hold.
 const AS_THEY_ARE: [&str; 9] =
     ["kind", "key", "tags", "importance", "metadata", "speaker", "source", "occurred_at", "expires_at"];
-const TRANSLATED: [&str; 7] = ["content", "text", "id", "timestamp", "session", "seq", "image_caption"];
+const TRANSLATED: [&str; 8] = ["content", "text", "id", "timestamp", "session", "seq", "image_caption", "circles"];
 
 /// Whose memories the lines are.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Record {
     pub json: String,
     /// Fields that no memory has.
     pub ignored: Vec<String>,
+    /// The line names circles. They are not shared with: here they may be others, or none, or not the agent's.
+    pub was_shared: bool,
 }
 
 impl fmt::Display for Agents {
@@ -80,7 +82,8 @@ impl Form {
         }
         let key = memory.get("key").and_then(Value::as_str).map(|key| key.nfc().collect());
         let ignored = fields.keys().filter(|name| !self.knows(name)).cloned().collect();
-        Ok(Record { agent, key, json: Value::Object(memory).to_string(), ignored })
+        let was_shared = fields.get("circles").and_then(Value::as_array).is_some_and(|circles| !circles.is_empty());
+        Ok(Record { agent, key, json: Value::Object(memory).to_string(), ignored, was_shared })
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -186,6 +189,16 @@ mod tests {
         let line = br#"{"room":"attic","content":"Tea","timestamp":"2024-07-01T12:00:00+05:00"}"#;
         let record = form("Europe/Vienna").read(line).expect("a memory");
         assert!(record.json.contains("2024-07-01T07:00:00Z"), "{}", record.json);
+    }
+
+    #[test]
+    fn circles_are_left_out_and_told_of_where_there_are_any() {
+        for (circles, told) in [("[\"c\"]", true), ("[]", false), ("null", false)] {
+            let line = format!(r#"{{"room":"attic","content":"Tea","circles":{circles}}}"#);
+            let record = form("UTC").read(line.as_bytes()).expect("a memory");
+            assert_eq!((record.was_shared, &*record.json), (told, r#"{"content":"Tea"}"#));
+            assert!(record.ignored.is_empty());
+        }
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl Import<'_> {
         match record {
             Ok(record) => {
                 self.summary.ignore(record.ignored);
+                self.summary.was_shared += u64::from(record.was_shared);
                 self.queue.push(record.agent, Item { place, key: record.key, json: record.json });
             }
             Err(reason) => self.reject(place, &reason),

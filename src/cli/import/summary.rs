@@ -17,6 +17,8 @@ pub struct Summary {
     pub rejected: u64,
     /// Lines that an earlier run had settled.
     pub skipped: u64,
+    /// Lines that name circles, which an import leaves out.
+    pub was_shared: u64,
     /// Fields that no memory has, and in how many lines they stood.
     ignored: BTreeMap<String, u64>,
     unnamed: u64,
@@ -32,6 +34,7 @@ impl Summary {
             duplicate: 0,
             rejected: 0,
             skipped,
+            was_shared: 0,
             ignored: BTreeMap::new(),
             unnamed: 0,
             started: Instant::now(),
@@ -77,6 +80,9 @@ impl fmt::Display for Summary {
         write!(out, " in {:.1} s ({:.0} memories/s)", self.took.as_secs_f64(), self.a_second())?;
         if self.skipped > 0 {
             write!(out, "\nskipped {} line(s) that an earlier run had settled", self.skipped)?;
+        }
+        if self.was_shared > 0 {
+            write!(out, "\nleft out the circles that {} line(s) name; share these memories again", self.was_shared)?;
         }
         if !self.ignored.is_empty() {
             let names: Vec<String> = self.ignored.iter().map(|(name, lines)| format!("{name} ({lines})")).collect();

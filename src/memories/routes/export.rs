@@ -24,7 +24,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// One memory a line (NDJSON), oldest first: all that were remembered before the export began and are neither
 /// forgotten nor expired when it comes to them. An answer that breaks off is incomplete; one that ends is whole.
 /// `cairn import FILE --agent ID` takes it back: content, fields and times as they are here, while ids, `created_at`,
-/// `updated_at` and `version` begin anew, and circles are left out.
+/// `updated_at` and `version` begin anew, and circles are left out: share again what is to be shared.
 #[utoipa::path(tag = "memories", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)),
     responses((status = OK, body = Memory, content_type = "application/x-ndjson"), Problems))]
 #[get("/agents/{agent_id}/export")]
