@@ -26,6 +26,17 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION audit_board() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    touched uuid;
+BEGIN
+    SELECT board_scope INTO touched FROM circles
+     WHERE tenant_id = coalesce(NEW.tenant_id, OLD.tenant_id) AND circle_uid = coalesce(NEW.circle_uid, OLD.circle_uid);
+    PERFORM audit_scope(coalesce(NEW.tenant_id, OLD.tenant_id), touched, TG_TABLE_NAME || ' ' || lower(TG_OP));
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION audit_scope(tenant uuid, touched uuid, what text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM scope_epochs e
@@ -36,7 +47,7 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION audit_stamp(), audit_memory(), audit_scope(uuid, uuid, text) TO cairn_app;
+GRANT EXECUTE ON FUNCTION audit_stamp(), audit_memory(), audit_board(), audit_scope(uuid, uuid, text) TO cairn_app;
 
 CREATE CONSTRAINT TRIGGER placements_audit AFTER INSERT OR UPDATE OR DELETE ON placements
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_stamp();
@@ -44,3 +55,5 @@ CREATE CONSTRAINT TRIGGER placement_terms_audit AFTER INSERT OR UPDATE OR DELETE
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_stamp();
 CREATE CONSTRAINT TRIGGER memories_audit AFTER INSERT OR UPDATE ON memories
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_memory();
+CREATE CONSTRAINT TRIGGER tasks_audit AFTER INSERT OR UPDATE OR DELETE ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_board();

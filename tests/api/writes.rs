@@ -16,8 +16,11 @@ async fn the_audit_catches_a_change_without_a_new_stamp() {
     let app = TestApp::start().await;
     let tenant = app.new_tenant().await;
     tenant.remember("ada", "The kettle is broken.").await;
+    tenant.put("/v1/circles/crew", json!({"name": "Crew"})).await.expect(201);
+    tenant.post("/v1/circles/crew/tasks", json!({"title": "Mend it"})).await.expect(201);
     let mut superuser = app.database.superuser().await;
     for change in [
+        "UPDATE tasks SET priority = 9",
         "UPDATE memories SET content = 'x'",
         "UPDATE placements SET n = n",
         "UPDATE placement_terms SET terms = '{}'",

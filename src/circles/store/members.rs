@@ -111,6 +111,7 @@ pub async fn upsert(
         "INSERT INTO circle_members (tenant_id, agent_uid, circle_uid, role, circle_id, content_scope)
          SELECT $1, agent_uid, $2, role, $3, $4
            FROM unnest($5::uuid[], $6::text[]) AS wanted (agent_uid, role)
+          ORDER BY agent_uid
              ON CONFLICT ON CONSTRAINT circle_members_pkey DO UPDATE SET role = excluded.role",
     )
     .bind(tenant)

@@ -100,7 +100,8 @@ async fn figures_go_as_far_back_as_the_window() {
         if title == "old" {
             // Two hours go by; the task was begun an hour before it was done.
             let sql = format!(
-                "UPDATE shares SET shared_at = shared_at - interval '2 hours' WHERE tenant_id = '{0}';
+                "SET session_replication_role = replica;
+                 UPDATE shares SET shared_at = shared_at - interval '2 hours' WHERE tenant_id = '{0}';
                  UPDATE circle_events SET happened_at = happened_at - interval '2 hours' WHERE tenant_id = '{0}';
                  UPDATE task_moves SET moved_at = moved_at - interval '2 hours' WHERE tenant_id = '{0}';
                  UPDATE tasks SET created_at = (SELECT max(moved_at) FROM task_moves) - interval '1 hour'

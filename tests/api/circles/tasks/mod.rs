@@ -1,9 +1,11 @@
 //! Tasks of a circle: who may take them how far, at once or in turn, and what is kept of it.
 
 mod leaving;
+mod lists;
 mod races;
 mod requests;
 mod states;
+mod turmoil;
 
 use reqwest::Method;
 use serde_json::{Value, json};
