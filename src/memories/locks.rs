@@ -19,7 +19,8 @@ pub struct SharedIn {
     pub content: ScopeId,
 }
 
-/// An agent's place in a circle, locked: it stays as it is until the commit.
+/// An agent's place in a circle, locked: it stays as it is until the commit, and so does the circle. Locked against
+/// its like: shared locks could follow each other for ever, and whoever is to remove the agent would wait.
 #[derive(Debug, Clone, FromRow)]
 pub struct HeldMembership {
     pub circle_id: ExternalId,
@@ -28,31 +29,31 @@ pub struct HeldMembership {
     pub role: Role,
 }
 
-/// Keeps a circle from going away until the commit.
-pub async fn lock_circle(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<SharedIn>> {
-    let circle = sqlx::query_as(
-        "SELECT circle_uid, content_scope
+/// Keeps a circle from going away until the commit; returns the scope of what is shared there.
+pub async fn lock_circle(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<ScopeId>> {
+    let content = sqlx::query_scalar(
+        "SELECT content_scope
            FROM circles
           WHERE tenant_id = $1 AND circle_id = $2
             FOR KEY SHARE",
     );
-    Ok(circle.bind(tenant).bind(id).fetch_optional(&mut **conn).await?)
+    Ok(content.bind(tenant).bind(id).fetch_optional(&mut **conn).await?)
 }
 
-/// An agent's role in a circle, which cannot change before the commit; none: it is no member.
-pub async fn lock_role(
+/// An agent's place in a circle; none: it is no member.
+pub async fn lock_membership(
     conn: &mut TenantConn,
     tenant: TenantId,
     agent: AgentUid,
-    circle: CircleUid,
-) -> Result<Option<Role>> {
-    let role = sqlx::query_scalar(
-        "SELECT role
+    circle: &ExternalId,
+) -> Result<Option<HeldMembership>> {
+    let held = sqlx::query_as(
+        "SELECT circle_id, content_scope, role
            FROM circle_members
-          WHERE tenant_id = $1 AND agent_uid = $2 AND circle_uid = $3
-            FOR SHARE",
+          WHERE tenant_id = $1 AND agent_uid = $2 AND circle_id = $3
+            FOR NO KEY UPDATE",
     );
-    Ok(role.bind(tenant).bind(agent).bind(circle).fetch_optional(&mut **conn).await?)
+    Ok(held.bind(tenant).bind(agent).bind(circle).fetch_optional(&mut **conn).await?)
 }
 
 /// Locks an agent's memberships in the circles named, and in those where the memories `$4` are shared. A removal that
@@ -61,15 +62,13 @@ fn memberships(of_memories: &str) -> String {
     format!(
         "SELECT h.circle_id, h.content_scope, h.role
            FROM circle_members h
-           JOIN circles c ON c.tenant_id = h.tenant_id AND c.circle_uid = h.circle_uid
           WHERE h.tenant_id = $1
             AND h.agent_uid = $2
             AND (h.circle_id = ANY($3)
                  OR h.content_scope IN (SELECT p.scope_id FROM placement_terms p
                                          WHERE p.tenant_id = $1 AND p.memory_id IN ({of_memories})))
           ORDER BY h.circle_uid
-            FOR KEY SHARE OF c
-            FOR SHARE OF h"
+            FOR NO KEY UPDATE"
     )
 }
 

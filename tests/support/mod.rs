@@ -1,5 +1,7 @@
 //! What several test binaries start: servers, and what stands between them and ours.
 
+pub mod attempts;
+pub mod authority;
 pub mod cluster;
 pub mod fault;
 pub mod process;

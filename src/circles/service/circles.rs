@@ -130,10 +130,11 @@ pub async fn delete(db: Db, actor: Actor, id: ExternalId, condition: IfMatch) ->
     if let Some((by, receipt)) = tx.claim(&actor.intent.once).await? {
         return actor.check_replay(by).map(|()| receipt);
     }
-    let circle = found(locks::lock_exclusively(&mut tx, tenant, &id).await?)?;
+    let circle = found(locks::lock_settings(&mut tx, tenant, &id).await?)?;
     admit_role(&mut tx, &actor, circle.circle_uid, Role::Owner).await?;
     condition.check(circle.etag())?;
     let members = members::delete_all(&mut tx, tenant, circle.circle_uid).await?;
+    locks::lock_exclusively(&mut tx, tenant, circle.circle_uid).await?;
     let tasks = tasks::delete_all(&mut tx, tenant, circle.circle_uid).await?;
     let (shared, touched) =
         memories::clear_circle(&mut tx, &actor.intent, circle.shared_in(), circle.board_scope).await?;

@@ -20,7 +20,7 @@ pub use release::{forget_agent, release};
 use uuid::Uuid;
 
 use crate::auth::{Caller, PathCircle, Role};
-use crate::circles::store::{locks, log};
+use crate::circles::store::{self, locks, log};
 use crate::db::{Idempotency, Intent, WriteTx};
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -77,14 +77,17 @@ impl Actor {
 /// Keeps the circle and the actor's role in it as they are until the commit, and refuses who may not do this. A
 /// removal that is under way comes before all of this write, or after all of it.
 pub async fn admit(tx: &mut WriteTx, actor: &Actor, circle: &PathCircle, least: Role) -> Result<()> {
-    locks::lock(tx, actor.tenant(), circle.uid).await?.ok_or_else(|| Error::not_found("circle"))?;
-    admit_role(tx, actor, circle.uid, least).await
+    let role = match actor.uid() {
+        Some(agent) => locks::lock_role(tx, actor.tenant(), circle.uid, agent).await?,
+        None => locks::lock(tx, actor.tenant(), circle.uid).await?.map(|_| Role::Owner),
+    };
+    role.ok_or_else(|| Error::not_found("circle"))?.require(least)
 }
 
-/// The same, where the circle is locked already.
+/// The same, where the circle and with it all roles are locked already.
 pub async fn admit_role(tx: &mut WriteTx, actor: &Actor, circle: CircleUid, least: Role) -> Result<()> {
     let Some(agent) = actor.uid() else { return Ok(()) };
-    let role = locks::lock_role(tx, actor.tenant(), circle, agent).await?;
+    let role = store::members::find_role(tx, actor.tenant(), circle, agent).await?;
     role.ok_or_else(|| Error::not_found("circle"))?.require(least)
 }
 

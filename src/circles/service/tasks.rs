@@ -146,7 +146,6 @@ async fn enter(tx: &mut WriteTx, place: &Place, named: Option<&ExternalId>) -> R
     let mut member = None;
     if let Some(named) = named
         && let Some(named) = agents::lock(tx, place.tenant(), named).await?
-        && locks::lock(tx, place.tenant(), circle.uid).await?.is_some()
     {
         let mut agents: Vec<AgentUid> = [Some(named), actor.uid()].into_iter().flatten().collect();
         // In the order of their ids: somebody may be changing the roles of both.

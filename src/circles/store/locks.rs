@@ -16,19 +16,25 @@ pub async fn lock(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) ->
     Ok(board.bind(tenant).bind(circle).fetch_optional(&mut **conn).await?)
 }
 
-/// Keeps everyone else from changing the circle or its members; what is counted then still holds at the commit.
+/// Keeps everyone else from changing the circle or its members; what is counted then, and every role, still holds at
+/// the commit.
 pub async fn lock_settings(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<Circle>> {
     let circle = sqlx::query_as(AssertSqlSafe(format!("{SELECT} AND c.circle_id = $3 FOR NO KEY UPDATE OF c")));
     Ok(circle.bind(tenant).bind(None::<AgentUid>).bind(id).fetch_optional(&mut **conn).await?)
 }
 
-/// Keeps everyone else from working in the circle until the commit that deletes it.
-pub async fn lock_exclusively(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<Circle>> {
-    let circle = sqlx::query_as(AssertSqlSafe(format!("{SELECT} AND c.circle_id = $3 FOR UPDATE OF c")));
-    Ok(circle.bind(tenant).bind(None::<AgentUid>).bind(id).fetch_optional(&mut **conn).await?)
+/// Keeps everyone else from working in the circle until the commit that deletes it. Its members must be gone.
+pub async fn lock_exclusively(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<()> {
+    sqlx::query("SELECT FROM circles WHERE tenant_id = $1 AND circle_uid = $2 FOR UPDATE")
+        .bind(tenant)
+        .bind(circle)
+        .execute(&mut **conn)
+        .await?;
+    Ok(())
 }
 
-/// An agent's role, which cannot change before the commit; none: it is no member.
+/// An agent's role, which cannot change before the commit, nor can the circle go; none: it is no member. Locked
+/// against its like: shared locks could follow each other for ever, and whoever is to remove the agent would wait.
 pub async fn lock_role(
     conn: &mut TenantConn,
     tenant: TenantId,
@@ -38,7 +44,7 @@ pub async fn lock_role(
     let role = sqlx::query_scalar(
         "SELECT role FROM circle_members
           WHERE tenant_id = $1 AND circle_uid = $2 AND agent_uid = $3
-            FOR SHARE",
+            FOR NO KEY UPDATE",
     );
     Ok(role.bind(tenant).bind(circle).bind(agent).fetch_optional(&mut **conn).await?)
 }

@@ -41,6 +41,18 @@ pub async fn find(
     Ok(member.bind(tenant).bind(circle).bind(agent).fetch_optional(&mut **conn).await?)
 }
 
+pub async fn find_role(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    circle: CircleUid,
+    agent: AgentUid,
+) -> Result<Option<Role>> {
+    let role = sqlx::query_scalar(
+        "SELECT role FROM circle_members WHERE tenant_id = $1 AND circle_uid = $2 AND agent_uid = $3",
+    );
+    Ok(role.bind(tenant).bind(circle).bind(agent).fetch_optional(&mut **conn).await?)
+}
+
 pub async fn list_owners(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<Vec<Member>> {
     let owners = sqlx::query_as(
         "SELECT a.agent_id, m.role, m.joined_at, m.agent_uid
@@ -135,14 +147,30 @@ pub async fn delete(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid, 
     Ok(())
 }
 
-/// Everyone; returns how many.
+/// Everyone, in the order in which others lock them; returns how many.
 pub async fn delete_all(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<u64> {
-    let gone = sqlx::query("DELETE FROM circle_members WHERE tenant_id = $1 AND circle_uid = $2");
+    let gone = sqlx::query(
+        "DELETE FROM circle_members
+          WHERE tenant_id = $1
+            AND circle_uid = $2
+            AND agent_uid IN (SELECT m.agent_uid FROM circle_members m
+                               WHERE m.tenant_id = $1 AND m.circle_uid = $2
+                               ORDER BY m.agent_uid
+                                 FOR UPDATE)",
+    );
     Ok(gone.bind(tenant).bind(circle).execute(&mut **conn).await?.rows_affected())
 }
 
-/// Out of every circle; returns how many.
+/// Out of every circle, in the order in which others lock them; returns how many.
 pub async fn delete_agent(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) -> Result<u64> {
-    let gone = sqlx::query("DELETE FROM circle_members WHERE tenant_id = $1 AND agent_uid = $2");
+    let gone = sqlx::query(
+        "DELETE FROM circle_members
+          WHERE tenant_id = $1
+            AND agent_uid = $2
+            AND circle_uid IN (SELECT m.circle_uid FROM circle_members m
+                                WHERE m.tenant_id = $1 AND m.agent_uid = $2
+                                ORDER BY m.circle_uid
+                                  FOR UPDATE)",
+    );
     Ok(gone.bind(tenant).bind(agent).execute(&mut **conn).await?.rows_affected())
 }

@@ -76,13 +76,16 @@ pub async fn unshare(db: Db, sharing: Sharing, condition: IfMatch, may_manage: b
         return sharing.reach.check_replay(agent);
     }
     let memory = sharing.find(&mut tx).await?;
-    let circle = locks::lock_circle(&mut tx, tenant, &sharing.circle).await?;
-    let circle = circle.ok_or_else(|| Error::not_found("circle"))?;
     let agent = sharing.reach.acting.unwrap_or(memory.agent_uid);
-    let role = locks::lock_role(&mut tx, tenant, agent, circle.circle).await?;
-    check_unsharing(&sharing.reach, &memory, role, may_manage)?;
+    let held = locks::lock_membership(&mut tx, tenant, agent, &sharing.circle).await?;
+    let content = match &held {
+        Some(held) => Some(held.content),
+        None => locks::lock_circle(&mut tx, tenant, &sharing.circle).await?,
+    };
+    let content = content.ok_or_else(|| Error::not_found("circle"))?;
+    check_unsharing(&sharing.reach, &memory, held.map(|held| held.role), may_manage)?;
     let places = sharing.places(&mut tx).await?;
-    let shared = (sharing.id, circle.content);
+    let shared = (sharing.id, content);
     if !places.contains(&shared) {
         return Err(Error::not_found("share"));
     }

@@ -1,6 +1,7 @@
 //! Circles: who is in, what is shared, and that authority takes effect at once.
 
 mod audit;
+mod authority;
 mod context;
 mod frozen;
 mod invariants;
