@@ -133,8 +133,8 @@ pub async fn delete(db: Db, actor: Actor, id: ExternalId, condition: IfMatch) ->
     let circle = found(locks::lock_settings(&mut tx, tenant, &id).await?)?;
     admit_role(&mut tx, &actor, circle.circle_uid, Role::Owner).await?;
     condition.check(circle.etag())?;
-    let members = members::delete_all(&mut tx, tenant, circle.circle_uid).await?;
     locks::lock_exclusively(&mut tx, tenant, circle.circle_uid).await?;
+    let members = members::delete_all(&mut tx, tenant, circle.circle_uid).await?;
     let tasks = tasks::delete_all(&mut tx, tenant, circle.circle_uid).await?;
     let (shared, touched) =
         memories::clear_circle(&mut tx, &actor.intent, circle.shared_in(), circle.board_scope).await?;
@@ -152,6 +152,7 @@ pub async fn delete(db: Db, actor: Actor, id: ExternalId, condition: IfMatch) ->
 pub async fn leave_all(tx: &mut WriteTx, intent: &Intent, agent: AgentUid) -> Result<(u64, Vec<ScopeId>)> {
     let (tenant, actor) = (intent.tenant, Actor::behind(intent));
     let left = locks::lock_circles_of(tx, tenant, agent).await?;
+    locks::lock_memberships(tx, tenant, agent).await?;
     let circles = members::delete_agent(tx, tenant, agent).await?;
     forget_agent(tx, &actor, agent).await?;
     for (circle, _) in &left {

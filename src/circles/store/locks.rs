@@ -23,13 +23,15 @@ pub async fn lock_settings(conn: &mut TenantConn, tenant: TenantId, id: &Externa
     Ok(circle.bind(tenant).bind(None::<AgentUid>).bind(id).fetch_optional(&mut **conn).await?)
 }
 
-/// Keeps everyone else from working in the circle until the commit that deletes it. Its members must be gone.
+/// Keeps everyone else from working in the circle until the commit that deletes it: first its members, in the order
+/// in which others lock them, then whoever acts without an agent.
 pub async fn lock_exclusively(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<()> {
-    sqlx::query("SELECT FROM circles WHERE tenant_id = $1 AND circle_uid = $2 FOR UPDATE")
-        .bind(tenant)
-        .bind(circle)
-        .execute(&mut **conn)
-        .await?;
+    for sql in [
+        "SELECT FROM circle_members WHERE tenant_id = $1 AND circle_uid = $2 ORDER BY agent_uid FOR UPDATE",
+        "SELECT FROM circles WHERE tenant_id = $1 AND circle_uid = $2 FOR UPDATE",
+    ] {
+        sqlx::query(sql).bind(tenant).bind(circle).execute(&mut **conn).await?;
+    }
     Ok(())
 }
 
@@ -47,6 +49,16 @@ pub async fn lock_role(
             FOR NO KEY UPDATE",
     );
     Ok(role.bind(tenant).bind(circle).bind(agent).fetch_optional(&mut **conn).await?)
+}
+
+/// Locks an agent's memberships for its end, in the order in which others lock them.
+pub async fn lock_memberships(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) -> Result<()> {
+    sqlx::query("SELECT FROM circle_members WHERE tenant_id = $1 AND agent_uid = $2 ORDER BY circle_uid FOR UPDATE")
+        .bind(tenant)
+        .bind(agent)
+        .execute(&mut **conn)
+        .await?;
+    Ok(())
 }
 
 /// Locks the circles that an agent is in, or is named in by a task, for its end; returns each with its board.

@@ -147,30 +147,14 @@ pub async fn delete(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid, 
     Ok(())
 }
 
-/// Everyone, in the order in which others lock them; returns how many.
+/// Everyone, once they are locked; returns how many.
 pub async fn delete_all(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<u64> {
-    let gone = sqlx::query(
-        "DELETE FROM circle_members
-          WHERE tenant_id = $1
-            AND circle_uid = $2
-            AND agent_uid IN (SELECT m.agent_uid FROM circle_members m
-                               WHERE m.tenant_id = $1 AND m.circle_uid = $2
-                               ORDER BY m.agent_uid
-                                 FOR UPDATE)",
-    );
+    let gone = sqlx::query("DELETE FROM circle_members WHERE tenant_id = $1 AND circle_uid = $2");
     Ok(gone.bind(tenant).bind(circle).execute(&mut **conn).await?.rows_affected())
 }
 
-/// Out of every circle, in the order in which others lock them; returns how many.
+/// Out of every circle, once its memberships are locked; returns how many.
 pub async fn delete_agent(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) -> Result<u64> {
-    let gone = sqlx::query(
-        "DELETE FROM circle_members
-          WHERE tenant_id = $1
-            AND agent_uid = $2
-            AND circle_uid IN (SELECT m.circle_uid FROM circle_members m
-                                WHERE m.tenant_id = $1 AND m.agent_uid = $2
-                                ORDER BY m.circle_uid
-                                  FOR UPDATE)",
-    );
+    let gone = sqlx::query("DELETE FROM circle_members WHERE tenant_id = $1 AND agent_uid = $2");
     Ok(gone.bind(tenant).bind(agent).execute(&mut **conn).await?.rows_affected())
 }

@@ -60,7 +60,7 @@ pub async fn take_and_give(site: Arc<Site>, agent: Arc<Agent>, over: Arc<AtomicB
             Right::ToWrite => taker.put(&path, json!({"role": "reader"})).await.expect(200),
         };
         turned(Turn::Taken);
-        agent.asks(6, &over).await;
+        agent.asks(14, &over).await;
         turned(Turn::Giving);
         let given = giver.put(&path, json!({"role": "editor"})).await;
         given.expect(if agent.right == Right::ToBeThere { 201 } else { 200 });

@@ -19,7 +19,7 @@ use crate::support::authority::Verdict;
 
 /// Calls that have to be judged, and how long that may take.
 const ENOUGH: usize = 2_000;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Lets agents ask while their rights come and go.
 async fn run(site: &Arc<Site>, rights: &[Right]) -> Verdict {

@@ -27,7 +27,7 @@ async fn write_on(bob: Client, writer: usize, memory: String, over: Arc<AtomicBo
             let stone = json!({"key": writer.to_string(), "content": format!("Stone {writer} weighs {number} kg")});
             bob.post("/v1/agents/bob/remember", stone).await
         };
-        assert!([200, 201, 404, 409].contains(&answer.status), "{}", answer.text);
+        assert!([200, 201, 409].contains(&answer.status), "{}", answer.text);
     }
 }
 
@@ -89,15 +89,6 @@ async fn a_circle_in_which_somebody_writes_without_pause_is_deleted_all_the_same
     while_bob_writes(async |tenant| {
         let receipt = tenant.acting_as("ada").delete("/v1/circles/c").await.expect(200);
         assert_eq!((&receipt["members"], &receipt["shared"]), (&json!(2), &json!(CALLERS)));
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_writes_without_pause_is_erased_all_the_same() {
-    while_bob_writes(async |tenant| {
-        let receipt = tenant.delete("/v1/agents/bob").await.expect(200);
-        assert_eq!((&receipt["memories"], &receipt["circles"]), (&json!(CALLERS), &json!(1)));
     })
     .await;
 }

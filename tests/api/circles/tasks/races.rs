@@ -99,13 +99,13 @@ async fn a_role_that_was_taken_after_the_gate_writes_nothing() {
     let crew = Crew::start().await;
     let open = crew.task_after(&[]).await;
     let submitted = crew.task_after(&[("cat", "claim"), ("cat", "submit")]).await;
-    let circle = "SELECT FROM circles FOR UPDATE";
+    let lock = |agent| format!("SELECT FROM circle_members WHERE {} FOR UPDATE", membership(agent));
     let claim = ("bob", Method::POST, &*format!("{open}/claim"));
     let removal = format!("DELETE FROM circle_members WHERE {}", membership("bob"));
-    overtaken(&crew, claim, json!({}), circle, &removal).await.assert_problem(404, "not_found");
+    overtaken(&crew, claim, json!({}), &lock("bob"), &removal).await.assert_problem(404, "not_found");
     let approve = ("eve", Method::POST, &*format!("{submitted}/approve"));
     let demotion = format!("UPDATE circle_members SET role = 'editor' WHERE {}", membership("eve"));
-    overtaken(&crew, approve, json!({}), circle, &demotion).await.assert_problem(403, "role_required");
+    overtaken(&crew, approve, json!({}), &lock("eve"), &demotion).await.assert_problem(403, "role_required");
     for (path, state) in [(open, "open"), (submitted, "submitted")] {
         assert_eq!(crew.tenant.get(&path).await.expect(200)["state"], state);
     }
