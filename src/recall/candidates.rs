@@ -1,7 +1,7 @@
 //! Candidates: SQL that finds memories near a vector or sharing a word, within given scopes. All of it
 //! runs in one snapshot and sees nothing outside those scopes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use pgvector::HalfVector;
 use sqlx::{FromRow, Postgres, QueryBuilder};
@@ -25,20 +25,25 @@ pub struct Search<'a> {
 
 /// Up to this many dimensions a vector fits into a row of the covering index; the literal is its predicate.
 const INDEXED_DIMS: usize = 1280;
+/// Likewise for words. Longer memories are few and have an index of their own.
+const INDEXED_TERMS: [&str; 2] = ["cardinality(p.terms) <= 600", "cardinality(p.terms) > 600"];
+/// Rows to ask for at first, for each memory that is wanted: it has one for each of its windows and scopes.
+const ROWS_EACH: usize = 4;
 
 impl Search<'_> {
-    /// The condition that every candidate `p` (a placement) must meet.
-    fn push_scope(&self, sql: &mut QueryBuilder<Postgres>) {
-        sql.push(" p.tenant_id = ").push_bind(self.tenant);
-        sql.push(" AND p.scope_id = ANY(").push_bind(self.scopes.to_vec()).push(")");
-        sql.push(" AND (p.expires_at IS NULL OR p.expires_at > statement_timestamp())");
-    }
-
-    /// Orders the places of one memory as they were asked for.
-    fn push_place(&self, sql: &mut QueryBuilder<Postgres>) {
-        if self.scopes.len() > 1 {
-            sql.push(", array_position(").push_bind(self.scopes.to_vec()).push(", p.scope_id)");
+    /// Every live placement `p` of the scopes `s`; `rows` says what of it and from which table. One scope after the
+    /// other, fenced off by OFFSET: with all of them before it, Postgres leaves the covering indexes for the table
+    /// or for an index of the whole tenant.
+    fn push_placements(&self, sql: &mut QueryBuilder<Postgres>, rows: &str, conditions: &[&str]) {
+        sql.push(" unnest(").push_bind(self.scopes.to_vec());
+        sql.push(") WITH ORDINALITY AS s (scope_id, place) CROSS JOIN LATERAL (");
+        for (index, condition) in conditions.iter().enumerate() {
+            sql.push(if index > 0 { " UNION ALL " } else { "" });
+            sql.push("SELECT p.memory_id, ").push(rows).push(" p WHERE ").push(condition);
+            sql.push(" AND p.tenant_id = ").push_bind(self.tenant).push(" AND p.scope_id = s.scope_id");
+            sql.push(" AND (p.expires_at IS NULL OR p.expires_at > statement_timestamp())");
         }
+        sql.push(" OFFSET 0) p");
     }
 
     fn push_filter(&self, sql: &mut QueryBuilder<Postgres>) {
@@ -57,8 +62,7 @@ pub async fn nearest(
     search: &Search<'_>,
     vector: &HalfVector,
 ) -> Result<Vec<(MemoryId, ScopeId)>> {
-    // A memory of several windows or scopes comes up several times; ask for more until enough are different.
-    let mut limit = search.depth;
+    let mut limit = search.depth * ROWS_EACH;
     loop {
         let rows = nearest_placements(conn, search, vector, limit).await?;
         let exhausted = rows.len() < limit;
@@ -78,17 +82,14 @@ async fn nearest_placements(
     vector: &HalfVector,
     limit: usize,
 ) -> Result<Vec<(MemoryId, ScopeId)>> {
-    let mut sql = QueryBuilder::new("SELECT p.memory_id, p.scope_id FROM placements p WHERE");
-    search.push_scope(&mut sql);
-    if vector.as_slice().len() <= INDEXED_DIMS {
-        sql.push(" AND p.dims <= 1280");
-    }
+    let indexed = if vector.as_slice().len() <= INDEXED_DIMS { "p.dims <= 1280" } else { "true" };
+    let mut sql = QueryBuilder::new("SELECT p.memory_id, s.scope_id FROM");
+    search.push_placements(&mut sql, "p.embedding FROM placements", &[indexed]);
+    sql.push(" WHERE true");
     search.push_filter(&mut sql);
     sql.push(" ORDER BY p.embedding <=> ").push_bind(vector.clone());
     // Of equally near ones the newest, and of its places the first that was asked for: the same every time.
-    sql.push(", p.memory_id DESC");
-    search.push_place(&mut sql);
-    sql.push(" LIMIT ").push_bind(limit as i64);
+    sql.push(", p.memory_id DESC, s.place LIMIT ").push_bind(limit as i64);
     Ok(sql.build_query_as().fetch_all(&mut **conn).await?)
 }
 
@@ -111,18 +112,17 @@ pub async fn lexicon(conn: &mut TenantConn, search: &Search<'_>, terms: &[i32]) 
     );
     sql.push_bind(terms.to_vec());
     search.push_filter(&mut sql);
-    sql.push(") AS hits FROM ");
+    sql.push(") AS hits FROM (SELECT ");
     if search.scopes.len() > 1 {
         // A memory visible in several of the scopes counts once, in the first of them.
-        sql.push("(SELECT DISTINCT ON (p.memory_id) p.* FROM placement_terms p WHERE");
-        search.push_scope(&mut sql);
-        sql.push(" ORDER BY p.memory_id");
-        search.push_place(&mut sql);
-        sql.push(") p");
-    } else {
-        sql.push("placement_terms p WHERE");
-        search.push_scope(&mut sql);
+        sql.push("DISTINCT ON (p.memory_id) ");
     }
+    sql.push("p.memory_id, s.scope_id, p.terms FROM");
+    search.push_placements(&mut sql, "p.terms FROM placement_terms", &INDEXED_TERMS);
+    if search.scopes.len() > 1 {
+        sql.push(" ORDER BY p.memory_id, s.place");
+    }
+    sql.push(") p");
     let row: LexiconRow = sql.build_query_as().fetch_one(&mut **conn).await?;
     let hits = hits(row.hits.as_deref().unwrap_or_default());
     let hits = hits.ok_or_else(|| Error::Internal(anyhow::anyhow!("the words of a memory arrived cut short")))?;
@@ -175,29 +175,36 @@ pub struct Features {
     pub newest: OffsetDateTime,
 }
 
+/// `found` says in which of the scopes each was found: a memory is compared alike in all of them.
 pub async fn features(
     conn: &mut TenantConn,
     search: &Search<'_>,
-    ids: &[MemoryId],
+    found: &HashMap<MemoryId, ScopeId>,
     vector: Option<&HalfVector>,
 ) -> Result<Vec<Features>> {
+    let (ids, scopes): (Vec<MemoryId>, Vec<ScopeId>) = found.iter().unzip();
     let features = sqlx::query_as(
         "SELECT m.memory_id, m.importance, m.created_at,
-                (SELECT max(1 - (p.embedding <=> $4))
+                (SELECT max(1 - (p.embedding <=> $5))
                    FROM placements p
-                  WHERE p.tenant_id = $1 AND p.scope_id = ANY($2) AND p.memory_id = m.memory_id) AS similarity,
+                  WHERE p.tenant_id = $1 AND p.scope_id = f.scope_id AND p.memory_id = f.memory_id) AS similarity,
                 (SELECT n.created_at
-                   FROM placement_terms t
+                   FROM unnest($2::uuid[]) AS s (scope_id)
+                  CROSS JOIN LATERAL (SELECT t.memory_id
+                                        FROM placement_terms t
+                                       WHERE t.tenant_id = $1 AND t.scope_id = s.scope_id
+                                       ORDER BY t.memory_id DESC
+                                       LIMIT 1) AS t
                    JOIN memories n ON n.tenant_id = $1 AND n.memory_id = t.memory_id
-                  WHERE t.tenant_id = $1 AND t.scope_id = ANY($2)
                   ORDER BY t.memory_id DESC
                   LIMIT 1) AS newest
-           FROM memories m
-          WHERE m.tenant_id = $1 AND m.memory_id = ANY($3)",
+           FROM unnest($3::uuid[], $4::uuid[]) AS f (memory_id, scope_id)
+           JOIN memories m ON m.tenant_id = $1 AND m.memory_id = f.memory_id",
     )
     .bind(search.tenant)
     .bind(search.scopes)
     .bind(ids)
+    .bind(scopes)
     .bind(vector)
     .fetch_all(&mut **conn)
     .await?;

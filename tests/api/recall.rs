@@ -48,6 +48,29 @@ async fn an_answer_has_k_results_as_long_as_there_are_k() {
     }
 }
 
+/// The words of a memory have an index that long ones do not fit into.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_count_alike_in_memories_of_any_length() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let lengths = [1, 599, 600, 601, 2_000];
+    for length in lengths {
+        let content = format!("kettle{}", " stone".repeat(length - 1));
+        tenant.remember("ada", &content).await;
+        tenant.remember("bob", &content.replace("kettle", "stone")).await;
+    }
+    let ask = json!({"query": "kettle", "mode": "lexical", "explain": true});
+    let answer = tenant.recall("ada", ask.clone()).await;
+    let results = answer["results"].as_array().expect("results");
+    // BM25 of a word that every memory has once: the ideal cancels its weight, and length is all that differs.
+    let average = lengths.iter().sum::<usize>() as f64 / lengths.len() as f64;
+    let scores = lengths.map(|length| 1.0 / (1.0 + 0.9 * (0.6 + 0.4 * length as f64 / average)));
+    let seen: Vec<f64> = results.iter().map(|one| one["explain"]["lexical"].as_f64().expect("a score")).collect();
+    assert_eq!(seen.len(), lengths.len());
+    assert!(seen.iter().zip(scores).all(|(seen, score)| (seen - score).abs() < 1e-9), "{seen:?} is not {scores:?}");
+    assert_eq!(tenant.recall("bob", ask).await["results"], json!([]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_narrow_before_anything_is_ranked() {
     let app = TestApp::start().await;

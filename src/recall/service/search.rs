@@ -125,8 +125,7 @@ async fn ranked(
         found.extend(scores.iter().take(search.depth).map(|(id, scope, _)| (*id, *scope)));
         lexical.extend(scores.into_iter().map(|(id, _, score)| (id, score)));
     }
-    let ids: Vec<MemoryId> = found.keys().copied().collect();
-    let features = candidates::features(conn, search, &ids, vector).await?;
+    let features = candidates::features(conn, search, &found, vector).await?;
     let Some(newest) = features.first().map(|one| one.newest) else {
         return Ok(Vec::new());
     };
