@@ -6,5 +6,6 @@ mod store;
 mod service;
 mod routes;
 
+pub use model::{MOST_CIRCLES, MOST_MEMBERS};
 pub use routes::routes;
 pub use service::{RecallCounts, leave_all, list_members, overview, transfer};

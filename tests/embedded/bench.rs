@@ -58,6 +58,25 @@ fn without_redis_the_rest_is_measured() {
 }
 
 #[test]
+fn many_circles_are_measured_beside_one_and_so_is_a_crowd() {
+    let site = Site::new();
+    let size = ["--circles", "3", "--memories", "120", "--members", "1001", "--questions", "5"];
+    let verb = [&["bench", "circles", "--clients", "2", "--seconds", "1"][..], &size].concat();
+    let figures = figures(&site, &verb);
+    for agent in ["many circles", "one circle"] {
+        assert_eq!(row(&figures, &format!("recall, {agent}: hit, local"))["hit_ratio"], 1.0);
+        assert_eq!(row(&figures, &format!("recall, {agent}: computed"))["hit_ratio"], Value::Null);
+        assert_eq!(row(&figures, &format!("recall, {agent}: miss"))["hit_ratio"], 0.0);
+        assert_eq!(row(&figures, &format!("gate, {agent}, in process"))["hit_ratio"], Value::Null);
+    }
+    assert_eq!(row(&figures, "context: hit, local")["hits_redis"], 0);
+    assert_eq!(row(&figures, "context: computed")["hit_ratio"], Value::Null);
+    assert_eq!(figures["crowd"]["members"], 1001);
+    assert!(figures["crowd"]["adding_ms"].as_f64() > Some(0.0) && figures["crowd"]["deleting_ms"].as_f64() > Some(0.0));
+    assert_eq!(figures["targets"].as_array().map(Vec::len), Some(7));
+}
+
+#[test]
 fn an_interrupted_benchmark_leaves_no_tenant_behind() {
     let site = Site::new();
     let running = site.spawn(&["bench", "recall", "--memories", "1000000"]);

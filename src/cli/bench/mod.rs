@@ -1,5 +1,6 @@
 //! `cairn bench`: how fast things are on this machine. Texts are made up, the same in every run.
 
+mod circles;
 mod embed;
 mod embed_cache;
 mod generator;
@@ -27,6 +28,8 @@ pub enum Verb {
     Memories(memories::Args),
     /// What a recall costs from the cache, without it, and compared with its parts; starts servers of its own.
     Recall(recall::Args),
+    /// What many circles cost compared with one, and a circle of many members; starts servers of its own.
+    Circles(circles::Args),
 }
 
 pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
@@ -35,6 +38,7 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::EmbedCache(args) => embed_cache::run(args, config).await,
         Verb::Memories(args) => memories::run(args, config).await,
         Verb::Recall(args) => recall::run(args, config).await,
+        Verb::Circles(args) => circles::run(args, config).await,
     }
 }
 

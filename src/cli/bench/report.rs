@@ -115,6 +115,12 @@ impl Target {
         Some(Self { name, target, seen: format!("{seen:.3} ms"), met: Some(seen <= limit_ms) })
     }
 
+    /// As many times as another figure.
+    pub fn at_most_times(name: String, limit: f64, seen: Option<f64>) -> Option<Self> {
+        let seen = seen?;
+        Some(Self { name, target: format!("<= {limit} x"), seen: format!("{seen:.2} x"), met: Some(seen <= limit) })
+    }
+
     pub fn at_least(name: String, limit: Option<f64>, seen: Option<f64>) -> Option<Self> {
         let seen = seen?;
         let target = limit.map_or_else(String::new, |limit| format!(">= {limit}"));

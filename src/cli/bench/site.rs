@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use anyhow::{Context, bail};
+use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, Places};
@@ -33,6 +34,8 @@ pub struct Site {
     /// Where there is a Redis: a second instance, whose every hit comes from there.
     pub beside: Option<Instance>,
     pub tenant: Tenant,
+    /// How to reach the database.
+    pub database: PgConnectOptions,
 }
 
 /// A server that answers on a port of its own.
@@ -93,7 +96,7 @@ impl Site {
             None => None,
         };
         let tenant = Tenant::create(&instance.app).await?;
-        Ok(Self { instance, beside, tenant })
+        Ok(Self { instance, beside, tenant, database: database.options.clone() })
     }
 
     async fn end(self) -> anyhow::Result<()> {

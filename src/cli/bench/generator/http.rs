@@ -73,6 +73,14 @@ impl Call {
     pub fn post(path: &str, status: u16) -> anyhow::Result<Self> {
         Ok(Self { method: Method::POST, path: path.parse()?, status })
     }
+
+    pub fn put(path: &str, status: u16) -> anyhow::Result<Self> {
+        Ok(Self { method: Method::PUT, path: path.parse()?, status })
+    }
+
+    pub fn delete(path: &str, status: u16) -> anyhow::Result<Self> {
+        Ok(Self { method: Method::DELETE, path: path.parse()?, status })
+    }
 }
 
 impl Connection {
