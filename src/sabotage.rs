@@ -12,6 +12,8 @@ pub enum Guard {
     FlightStamp,
     /// `random_tag`: tags are counted instead of drawn, so that a restored database repeats them.
     RandomTag,
+    /// `membership`: whoever passed the gate as a member of a circle is believed to be one ever after.
+    Membership,
 }
 
 /// Whether this process was told to do without a guard.
@@ -23,6 +25,7 @@ pub fn is_off(guard: Guard) -> bool {
             Ok("forget_bump") => Some(Guard::ForgetBump),
             Ok("flight_stamp") => Some(Guard::FlightStamp),
             Ok("random_tag") => Some(Guard::RandomTag),
+            Ok("membership") => Some(Guard::Membership),
             _ => None,
         });
     *CHOSEN == Some(guard)

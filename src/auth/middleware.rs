@@ -13,6 +13,8 @@ use percent_encoding::percent_decode_str;
 use crate::app::App;
 use crate::auth::credential::{Credential, Grant};
 use crate::auth::gate::{self, Passage, Question};
+#[cfg(feature = "sabotage")]
+use crate::auth::sabotage;
 use crate::auth::{Caller, Issuers, KeyUses, Membership, PathCircle, Role, Subject};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::Principal;
@@ -140,6 +142,8 @@ fn parse_segment(raw: &str) -> Result<ExternalId, Invalid> {
 fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
     let bound = grant.bound_to.is_some();
     let memberships = memberships(&passage);
+    #[cfg(feature = "sabotage")]
+    let memberships = sabotage::remembered(passage.agent_uid, memberships);
     let path_circle = named.circle.clone().and_then(|id| path_circle(id, &passage));
     let subject = named.subject().cloned().or(grant.bound_to);
     Caller {

@@ -10,6 +10,8 @@ mod model;
 mod permission;
 mod role;
 mod routes;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod service;
 mod signing;
 mod store;
