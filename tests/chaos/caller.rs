@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::history::{Act, Event, History, Layer, Outcome, Seen, State, Subject};
@@ -20,11 +20,13 @@ pub struct Caller {
 
 /// An answer, or why there is none.
 pub struct Reply {
-    sent: Duration,
-    done: Duration,
+    pub sent: Duration,
+    pub done: Duration,
     pub status: Option<u16>,
+    pub text: String,
+    /// Null if that is no JSON.
     pub body: Value,
-    layer: Layer,
+    pub layer: Layer,
     /// Set where the status is no success.
     trouble: Option<String>,
 }
@@ -44,9 +46,17 @@ impl Caller {
     }
 
     pub async fn call(&self, instance: usize, method: Method, path: &str, body: Value, key: Option<&str>) -> Reply {
+        let request = self.request(instance, method, path, key);
+        self.send(if body.is_null() { request } else { request.json(&body) }).await
+    }
+
+    /// A request below `/v1`, with this key or its own.
+    pub fn request(&self, instance: usize, method: Method, path: &str, key: Option<&str>) -> RequestBuilder {
         let url = format!("{}/v1{path}", self.urls[instance]);
-        let request = self.http.request(method, url).bearer_auth(key.unwrap_or(&self.key));
-        let request = if body.is_null() { request } else { request.json(&body) };
+        self.http.request(method, url).bearer_auth(key.unwrap_or(&self.key))
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Reply {
         let sent = self.history.now();
         let answer = async {
             let answer = request.send().await?;
@@ -59,13 +69,25 @@ impl Caller {
             Ok((status, layer, text)) => {
                 let body: Value = serde_json::from_str(&text).unwrap_or_default();
                 let trouble = (status >= 400).then(|| format!("{status} {}", body["code"].as_str().unwrap_or("?")));
-                Reply { sent, done, status: Some(status), body, layer, trouble }
+                Reply { sent, done, status: Some(status), text, body, layer, trouble }
             }
             Err(error) => {
                 let trouble = Some(format!("no answer: {error:?}"));
-                Reply { sent, done, status: None, body: Value::Null, layer: Layer::None, trouble }
+                Reply { sent, done, status: None, text: String::new(), body: Value::Null, layer: Layer::None, trouble }
             }
         }
+    }
+
+    /// Logs a call that others judge, if it came to nothing: a fault has to excuse that.
+    pub fn failed(&self, subject: Subject, instance: usize, reply: &Reply, is_write: bool) {
+        if reply.status.is_some_and(|status| status < 500) {
+            return;
+        }
+        let act = match is_write {
+            true => Act::Write { to: State::Gone, outcome: Outcome::Unknown },
+            false => Act::Read { seen: None, from: Layer::None, degraded: false },
+        };
+        self.log(subject, instance, reply, act);
     }
 
     /// Logs what a write to these subjects came to; returns that, too.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub enum Subject {
     Memory(u32),
     Key(u32),
+    /// What an agent, by its number, may do in the circle; how that is judged, see `circle`.
+    Right(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

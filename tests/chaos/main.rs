@@ -3,6 +3,7 @@
 
 mod caller;
 mod checker;
+mod circle;
 mod controls;
 mod faults;
 mod history;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::checker::{Verdict, Violation};
-use crate::history::{Act, Event, Hurt, Layer, Outcome, Window};
+use crate::circle;
+use crate::history::{Act, Event, Hurt, Layer, Outcome, Subject, Window};
 
 /// Violations that are shown with their history.
 const SHOWN: usize = 2;
@@ -18,6 +19,8 @@ pub struct Report {
     pub windows: Vec<Window>,
     pub verdict: Verdict,
     pub deadlocks: usize,
+    /// Where there was a circle.
+    pub circle: Option<circle::Outcome>,
 }
 
 impl Report {
@@ -28,7 +31,10 @@ impl Report {
     }
 
     fn writes(&self, wanted: Outcome) -> usize {
-        let is_it = |event: &&Event| matches!(&event.act, Act::Write { outcome, .. } if *outcome == wanted);
+        let is_it = |event: &&Event| {
+            matches!(&event.act, Act::Write { outcome, .. } if *outcome == wanted)
+                && !matches!(event.subject, Subject::Right(_))
+        };
         self.events.iter().filter(is_it).count()
     }
 
@@ -90,7 +96,8 @@ impl fmt::Display for Report {
         writeln!(out, "recalls with everything whole: {}", self.latencies(false))?;
         writeln!(out, "recalls while Redis is hurt: {}", self.latencies(true))?;
         let (pairs, violations) = (self.verdict.pairs, self.verdict.violations.len());
-        writeln!(out, "{pairs} checked pairs, {violations} violations, {} deadlocks", self.deadlocks)?;
+        writeln!(out, "P1: {pairs} checked pairs, {violations} violations, {} deadlocks", self.deadlocks)?;
+        self.circle.iter().try_for_each(|circle| write!(out, "{circle}"))?;
         self.verdict.violations.iter().take(SHOWN).try_for_each(|violation| self.violation(violation, out))
     }
 }
