@@ -43,7 +43,7 @@ const ROLES: [(&str, &[&str]); 4] = [
         &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"],
     ),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
-    ("routes", &["routes", "caller", "middleware"]),
+    ("routes", &["routes", "caller", "middleware", "sabotage"]),
 ];
 
 /// Names that a role must not know.
