@@ -118,8 +118,8 @@ pub async fn lock(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> R
     Ok(uid)
 }
 
-/// The same for several, each inserted where it is unknown. In the order of their names, which keeps two that insert
-/// the same ones from deadlock.
+/// Inserts each of these where it is unknown, in the order of their names, which keeps two that insert the same ones
+/// from deadlock.
 pub async fn insert_many(conn: &mut TenantConn, tenant: TenantId, ids: &[ExternalId]) -> Result<()> {
     let uids: Vec<AgentUid> = ids.iter().map(|_| AgentUid::random()).collect();
     let tags: Vec<Tag> = ids.iter().map(|_| Tag::random()).collect();

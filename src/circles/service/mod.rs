@@ -79,7 +79,7 @@ impl Actor {
 pub async fn admit(tx: &mut WriteTx, actor: &Actor, circle: &PathCircle, least: Role) -> Result<()> {
     let role = match actor.uid() {
         Some(agent) => locks::lock_role(tx, actor.tenant(), circle.uid, agent).await?,
-        None => locks::lock(tx, actor.tenant(), circle.uid).await?.map(|_| Role::Owner),
+        None => locks::lock(tx, actor.tenant(), circle.uid).await?.then_some(Role::Owner),
     };
     role.ok_or_else(|| Error::not_found("circle"))?.require(least)
 }

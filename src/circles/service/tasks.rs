@@ -136,8 +136,8 @@ pub async fn history(db: Db, tenant: TenantId, request: HistoryRequest) -> Resul
     moves::list(&mut conn, tenant, id, after, limit).await
 }
 
-/// Locks who acts, the circle and their membership, and the agent that a task is to name. Returns that agent, if it
-/// is a member. None of them can go, nor a role change, before the commit.
+/// Locks who acts and the agent that a task is to name, each with its membership; returns the latter, if it is a
+/// member. Neither can go, nor a role change, nor the circle go, before the commit.
 async fn enter(tx: &mut WriteTx, place: &Place, named: Option<&ExternalId>) -> Result<Option<AgentUid>> {
     let Place { actor, circle, least } = place;
     if let Some(name) = actor.name() {

@@ -9,11 +9,10 @@ use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{AgentUid, CircleUid, ExternalId, ScopeId, TenantId};
 
-/// Keeps a circle from going away until the commit; returns its board, or none if it is gone.
-pub async fn lock(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<Option<ScopeId>> {
-    let board =
-        sqlx::query_scalar("SELECT board_scope FROM circles WHERE tenant_id = $1 AND circle_uid = $2 FOR KEY SHARE");
-    Ok(board.bind(tenant).bind(circle).fetch_optional(&mut **conn).await?)
+/// Keeps a circle from going away until the commit. False: it is gone.
+pub async fn lock(conn: &mut TenantConn, tenant: TenantId, circle: CircleUid) -> Result<bool> {
+    let locked = sqlx::query("SELECT FROM circles WHERE tenant_id = $1 AND circle_uid = $2 FOR KEY SHARE");
+    Ok(locked.bind(tenant).bind(circle).fetch_optional(&mut **conn).await?.is_some())
 }
 
 /// Keeps everyone else from changing the circle or its members; what is counted then, and every role, still holds at
