@@ -88,11 +88,18 @@ pub async fn ensure_to_count(
     ids: &[ExternalId],
     create: bool,
 ) -> Result<HashMap<ExternalId, AgentUid>> {
-    let mut found = store::lock_to_count(conn, tenant, ids).await?;
-    if create && found.len() < ids.len() {
+    if create && store::count_known(conn, tenant, ids).await? < ids.len() as i64 {
         store::insert_many(conn, tenant, ids).await?;
-        found = store::lock_to_count(conn, tenant, ids).await?;
     }
+    let mut found = store::try_to_count(conn, tenant, ids).await?;
+    // One of them was erased while its lock was waited for. The locks of the others are given back first: taken again
+    // together with that of the new one, they would not be taken in order.
+    while create && found.len() < ids.len() {
+        store::release(conn).await?;
+        store::insert_many(conn, tenant, ids).await?;
+        found = store::try_to_count(conn, tenant, ids).await?;
+    }
+    store::keep(conn).await?;
     Ok(found.into_iter().collect())
 }
 

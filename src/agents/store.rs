@@ -146,8 +146,27 @@ pub async fn insert_many(conn: &mut TenantConn, tenant: TenantId, ids: &[Externa
     Ok(())
 }
 
-/// Keeps these agents from going away, and others from counting their circles, until the commit.
-pub async fn lock_to_count(
+pub async fn count_known(conn: &mut TenantConn, tenant: TenantId, ids: &[ExternalId]) -> Result<i64> {
+    let count = sqlx::query_scalar("SELECT count(*) FROM agents WHERE tenant_id = $1 AND agent_id = ANY($2)");
+    let names: Vec<&str> = ids.iter().map(ExternalId::as_str).collect();
+    Ok(count.bind(tenant).bind(names).fetch_one(&mut **conn).await?)
+}
+
+/// Gives the locks of `try_to_count` back.
+pub async fn release(conn: &mut TenantConn) -> Result<()> {
+    sqlx::query("ROLLBACK TO SAVEPOINT counted").execute(&mut **conn).await?;
+    keep(conn).await
+}
+
+/// Keeps the locks of `try_to_count`.
+pub async fn keep(conn: &mut TenantConn) -> Result<()> {
+    sqlx::query("RELEASE SAVEPOINT counted").execute(&mut **conn).await?;
+    Ok(())
+}
+
+/// Keeps these agents from going away, and others from counting their circles, until the commit; the locks are
+/// to be kept or given back.
+pub async fn try_to_count(
     conn: &mut TenantConn,
     tenant: TenantId,
     ids: &[ExternalId],
@@ -160,6 +179,7 @@ pub async fn lock_to_count(
             FOR NO KEY UPDATE",
     );
     let names: Vec<&str> = ids.iter().map(ExternalId::as_str).collect();
+    sqlx::query("SAVEPOINT counted").execute(&mut **conn).await?;
     Ok(agents.bind(tenant).bind(names).fetch_all(&mut **conn).await?)
 }
 
