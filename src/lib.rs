@@ -23,6 +23,7 @@ pub mod app; // all of the above, built once
 // Features: each may use the tools and the features before it.
 pub mod auth; // keys, tokens, the gate, permissions
 pub mod tenants; // the customers
+pub mod jobs; // what is done without being asked, and when
 pub mod agents; // who remembers
 pub mod memories; // remember, read, edit, forget
 pub mod circles; // who shares with whom, and works on what

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 26] = [
+const MODULES: [(&str, u8); 27] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -24,6 +24,7 @@ const MODULES: [(&str, u8); 26] = [
     ("app", 1),
     ("auth", 2),
     ("tenants", 2),
+    ("jobs", 2),
     ("agents", 2),
     ("memories", 2),
     ("circles", 2),
@@ -37,7 +38,23 @@ const MODULES: [(&str, u8); 26] = [
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    ("model", &["model", "fields", "key", "permission", "role", "token", "text", "patch", "rank", "pack", "canonical"]),
+    (
+        "model",
+        &[
+            "model",
+            "fields",
+            "key",
+            "permission",
+            "role",
+            "token",
+            "text",
+            "patch",
+            "rank",
+            "pack",
+            "canonical",
+            "schedule",
+        ],
+    ),
     (
         "store",
         &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"],

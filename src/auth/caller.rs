@@ -40,10 +40,23 @@ pub struct Caller {
     /// The tag of the tenant's own scope: part of the stamp of every answer.
     pub tenant_tag: Option<Tag>,
     pub cache_secret: Option<i32>,
+    pub quotas: CallQuotas,
+    /// Whether the tenant lets the text of frequent recalls be kept, sealed.
+    pub keep_queries: bool,
+    /// Whether the tenant wants what is asked most computed anew after a change.
+    pub rewarm: bool,
     /// The database's clock at the gate.
     pub checked_at: OffsetDateTime,
     /// How long the gate took, for `Server-Timing`.
     pub gate_took: Duration,
+}
+
+/// The most that a tenant may call for; none: what the server is configured for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallQuotas {
+    pub requests_per_second: Option<i32>,
+    pub concurrent_requests: Option<i32>,
+    pub embedding_tokens_per_minute: Option<i32>,
 }
 
 /// An agent by name, and by incarnation if it exists.

@@ -61,6 +61,12 @@ pub struct Passage {
     pub path_content_tag: Option<Tag>,
     #[sqlx(default)]
     pub path_board_tag: Option<Tag>,
+    /// This and the next two: the tenant's quotas of calls, where it has one.
+    pub requests_per_second: Option<i32>,
+    pub concurrent_requests: Option<i32>,
+    pub tokens_per_minute: Option<i32>,
+    pub keep_queries: bool,
+    pub rewarm: bool,
     pub checked_at: OffsetDateTime,
 }
 
@@ -68,8 +74,8 @@ pub async fn pass(pool: &PgPool, question: &Question) -> Result<Option<Passage>>
     // Looking for a circle takes a fifth of the gate's time, even for none: where the path has none, the gate that
     // knows no circles of paths is asked.
     let sql = match question.circle {
-        Some(_) => "SELECT * FROM gate($1, $2, $3, $4, $5, $6)",
-        None => "SELECT * FROM gate($1, $2, $3, $4, $5)",
+        Some(_) => "SELECT * FROM pass_gate($1, $2, $3, $4, $5, $6)",
+        None => "SELECT * FROM pass_gate($1, $2, $3, $4, $5)",
     };
     let passage = sqlx::query_as(sql)
         .bind(question.key)

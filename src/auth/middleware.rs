@@ -15,7 +15,7 @@ use crate::auth::credential::{Credential, Grant};
 use crate::auth::gate::{self, Passage, Question};
 #[cfg(feature = "sabotage")]
 use crate::auth::sabotage;
-use crate::auth::{Caller, Issuers, KeyUses, Membership, PathCircle, Role, Subject};
+use crate::auth::{CallQuotas, Caller, Issuers, KeyUses, Membership, PathCircle, Role, Subject};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::Principal;
 use crate::ids::ExternalId;
@@ -160,6 +160,13 @@ fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
         embedding_pin: passage.embedding_pin,
         tenant_tag: passage.tenant_tag,
         cache_secret: passage.cache_secret,
+        quotas: CallQuotas {
+            requests_per_second: passage.requests_per_second,
+            concurrent_requests: passage.concurrent_requests,
+            embedding_tokens_per_minute: passage.tokens_per_minute,
+        },
+        keep_queries: passage.keep_queries,
+        rewarm: passage.rewarm,
         checked_at: passage.checked_at,
         gate_took: Duration::ZERO,
     }

@@ -19,8 +19,8 @@ mod token;
 mod uses;
 
 pub use caller::{
-    CacheManager, CacheReader, Caller, CircleManager, CircleReader, Holder, KeyManager, Membership, Operator,
-    PathCircle, Reader, Subject, TenantAdmin, Writer,
+    CacheManager, CacheReader, CallQuotas, Caller, CircleManager, CircleReader, Holder, KeyManager, Membership,
+    Operator, PathCircle, Reader, Subject, TenantAdmin, Writer,
 };
 pub use gate::{Question, pass};
 pub use issuers::Issuers;

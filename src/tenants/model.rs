@@ -184,6 +184,10 @@ impl FromBody for TenantPatch {
 pub struct Settings {
     /// Whether remembering for an unknown agent creates it.
     pub auto_create_agents: bool,
+    /// Whether the text of frequent recalls is kept for a day, sealed, for warm-ups to ask again.
+    pub keep_queries: bool,
+    /// Whether what is asked most is computed anew after a change, before somebody asks.
+    pub rewarm: bool,
     /// Tokens issued before this moment are refused.
     #[serde(with = "time::serde::rfc3339::option")]
     pub tokens_valid_from: Option<OffsetDateTime>,
@@ -194,6 +198,10 @@ pub struct Settings {
 pub struct SettingsPatch {
     #[schema(value_type = Option<bool>)]
     auto_create_agents: Option<Option<bool>>,
+    #[schema(value_type = Option<bool>)]
+    keep_queries: Option<Option<bool>>,
+    #[schema(value_type = Option<bool>)]
+    rewarm: Option<Option<bool>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     tokens_valid_from: Option<Option<OffsetDateTime>>,
 }
@@ -201,21 +209,26 @@ pub struct SettingsPatch {
 impl SettingsPatch {
     pub fn apply(&self, before: &Settings) -> Settings {
         Settings {
-            auto_create_agents: match self.auto_create_agents {
-                Some(wanted) => wanted.unwrap_or(true),
-                None => before.auto_create_agents,
-            },
+            auto_create_agents: wanted(self.auto_create_agents, before.auto_create_agents, true),
+            keep_queries: wanted(self.keep_queries, before.keep_queries, false),
+            rewarm: wanted(self.rewarm, before.rewarm, true),
             tokens_valid_from: self.tokens_valid_from.unwrap_or(before.tokens_valid_from),
         }
     }
+}
+
+/// What a merge patch makes of a switch: null sets it back to the default.
+fn wanted(patch: Option<Option<bool>>, before: bool, default: bool) -> bool {
+    patch.map_or(before, |switch| switch.unwrap_or(default))
 }
 
 impl FromJson for SettingsPatch {
     fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;
         let auto_create_agents = fields.patch("auto_create_agents");
+        let (keep_queries, rewarm) = (fields.patch("keep_queries"), fields.patch("rewarm"));
         let tokens_valid_from = fields.patch("tokens_valid_from");
-        fields.finish(|| Some(Self { auto_create_agents, tokens_valid_from }))
+        fields.finish(|| Some(Self { auto_create_agents, keep_queries, rewarm, tokens_valid_from }))
     }
 }
 

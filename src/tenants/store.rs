@@ -72,19 +72,23 @@ pub async fn update(conn: &mut TenantConn, tenant: TenantId, status: Status, quo
 }
 
 pub async fn find_settings(conn: &mut TenantConn, tenant: TenantId) -> Result<Option<Settings>> {
-    let settings = sqlx::query_as("SELECT auto_create_agents, tokens_valid_from FROM tenants WHERE tenant_id = $1");
+    let settings = sqlx::query_as(
+        "SELECT auto_create_agents, keep_queries, rewarm, tokens_valid_from FROM tenants WHERE tenant_id = $1",
+    );
     Ok(settings.bind(tenant).fetch_optional(&mut **conn).await?)
 }
 
 pub async fn update_settings(conn: &mut TenantConn, tenant: TenantId, settings: &Settings) -> Result<()> {
     sqlx::query(
         "UPDATE tenants
-            SET auto_create_agents = $2, tokens_valid_from = $3, version = version + 1, updated_at = now()
+            SET auto_create_agents = $2, tokens_valid_from = $3, keep_queries = $4, rewarm = $5, version = version + 1, updated_at = now()
           WHERE tenant_id = $1",
     )
     .bind(tenant)
     .bind(settings.auto_create_agents)
     .bind(settings.tokens_valid_from)
+    .bind(settings.keep_queries)
+    .bind(settings.rewarm)
     .execute(&mut **conn)
     .await?;
     Ok(())
@@ -127,6 +131,6 @@ pub async fn delete_totals(conn: &mut TenantConn, tenant: TenantId) -> Result<()
 
 /// A page of all tenants, by id: for the operator, across the borders.
 pub async fn list(pool: &PgPool, after: Option<TenantId>, limit: i64) -> Result<Vec<Tenant>> {
-    let rows = sqlx::query_as("SELECT * FROM platform_tenant_page($1, $2)");
+    let rows = sqlx::query_as("SELECT * FROM platform_tenants($1, $2)");
     Ok(rows.bind(after).bind(limit).fetch_all(pool).await?)
 }

@@ -254,10 +254,17 @@ async fn a_tenant_sees_and_changes_its_own_settings() {
     let tenant = app.new_tenant().await;
     let own = tenant.get("/v1/tenant").await;
     let body = own.expect(200);
-    assert_eq!(body["settings"], json!({"auto_create_agents": true, "tokens_valid_from": null}));
+    let settings =
+        json!({"auto_create_agents": true, "keep_queries": false, "rewarm": true, "tokens_valid_from": null});
+    assert_eq!(body["settings"], settings);
     assert_eq!((&body["limits"]["results"], &body["limits"]["content_bytes"]), (&json!(50), &json!(32768)));
     let changed = tenant.patch("/v1/tenant", json!({"auto_create_agents": false})).await;
     assert_ne!(changed.header("etag"), own.header("etag"));
+    let warm = tenant.patch("/v1/tenant", json!({"keep_queries": true, "rewarm": false})).await;
+    assert_eq!(
+        (&warm.expect(200)["settings"]["keep_queries"], &warm.expect(200)["settings"]["rewarm"]),
+        (&json!(true), &json!(false))
+    );
     tenant.post("/v1/agents/new/remember", json!({"content": "x"})).await.assert_problem(404, "not_found");
     tenant.patch("/v1/tenant", json!({"auto_create_agents": null})).await.expect(200);
     tenant.remember("new", "x").await;
