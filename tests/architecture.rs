@@ -60,7 +60,7 @@ const ROLES: [(&str, &[&str]); 4] = [
         &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"],
     ),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
-    ("routes", &["routes", "caller", "middleware", "sabotage"]),
+    ("routes", &["routes", "caller", "middleware", "inside", "sabotage"]),
 ];
 
 /// Names that a role must not know.

@@ -140,12 +140,24 @@ fn parse_segment(raw: &str) -> Result<ExternalId, Invalid> {
 }
 
 fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
+    let acts_as_agent = grant.bound_to.is_some() || named.header.is_some();
+    caller_of(grant, passage, named.subject(), named.circle.as_ref(), acts_as_agent)
+}
+
+/// Who was let in, from what they were granted and what the gate said about the agent and the circle in question.
+pub(super) fn caller_of(
+    grant: Grant,
+    passage: Passage,
+    subject: Option<&ExternalId>,
+    circle: Option<&ExternalId>,
+    acts_as_agent: bool,
+) -> Caller {
     let bound = grant.bound_to.is_some();
     let memberships = memberships(&passage);
     #[cfg(feature = "sabotage")]
     let memberships = sabotage::remembered(passage.agent_uid, memberships);
-    let path_circle = named.circle.clone().and_then(|id| path_circle(id, &passage));
-    let subject = named.subject().cloned().or(grant.bound_to);
+    let path_circle = circle.cloned().and_then(|id| path_circle(id, &passage));
+    let subject = subject.cloned().or(grant.bound_to);
     Caller {
         tenant: passage.tenant_id,
         principal: grant.principal,
@@ -153,7 +165,7 @@ fn caller(grant: Grant, passage: Passage, named: &Named) -> Caller {
         permissions: grant.permissions,
         subject: subject.map(|id| Subject { id, uid: passage.agent_uid, tag: passage.agent_tag }),
         bound,
-        acts_as_agent: bound || named.header.is_some(),
+        acts_as_agent,
         memberships,
         path_circle,
         auto_create_agents: passage.auto_create_agents,

@@ -3,6 +3,7 @@
 mod caller;
 mod credential;
 mod gate;
+mod inside;
 mod issuers;
 mod key;
 mod middleware;
@@ -23,6 +24,7 @@ pub use caller::{
     Operator, PathCircle, Reader, Subject, TenantAdmin, Writer,
 };
 pub use gate::{Question, pass};
+pub use inside::{Place, pass_inside};
 pub use issuers::Issuers;
 pub use key::PlainKey;
 pub use middleware::authenticate;

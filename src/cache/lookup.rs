@@ -115,6 +115,10 @@ fn judge(entry: &Entry, wanted: &Wanted) -> Verdict {
     Verdict::Fresh
 }
 
+pub(super) fn is_fresh(entry: &Entry, wanted: &Wanted) -> bool {
+    matches!(judge(entry, wanted), Verdict::Fresh)
+}
+
 pub(super) fn count_failure<K: Key>(slot: &Slot<K>, unavailable: Unavailable) {
     match unavailable {
         Unavailable::Resting => {}

@@ -7,7 +7,7 @@
 //! local      the layer in this process       flights  one computes, others wait
 //! lookup     whether an entry is taken       store    the layers together
 //! through    computed, or taken from them    stats    what is counted
-//! eviction   events free memory early
+//! eviction   events free memory early        warm     ready before somebody asks
 //! ```
 //!
 //! Knows no feature: what a key is made of and what a stamp covers, the features say.
@@ -24,6 +24,7 @@ mod stats;
 mod store;
 mod through;
 mod vault;
+mod warm;
 
 pub use entry::{Cost, Entry, Millis, millis};
 pub use eviction::follow;
@@ -36,3 +37,4 @@ pub use stats::{Happening, Layer, Saving, Stats, TenantStats};
 pub use store::Cache;
 pub use through::{Answer, CacheUse, Computed, Proven, Sought, Source, Timing};
 pub use vault::{Owner, Vault};
+pub use warm::Warmth;

@@ -12,7 +12,7 @@ use crate::cache::entry::{Entry, Millis};
 use crate::cache::flights::{Boarding, Flight, Flights};
 use crate::cache::key::{self, Digest, Key, Value};
 use crate::cache::local::{Address, Held, Local};
-use crate::cache::lookup::{Hit, Made, Slot, Wanted, count_failure, taken};
+use crate::cache::lookup::{Hit, Made, Slot, Wanted, count_failure, is_fresh, taken};
 use crate::cache::stats::{Layer, Stats};
 use crate::cache::vault::{Owner, Vault, Vaults};
 use crate::cache::{Kind, Stamp};
@@ -148,6 +148,24 @@ impl Cache {
                 slots.iter().for_each(|slot| count_failure(slot, unavailable));
                 slots.iter().map(|_| None).collect()
             }
+        }
+    }
+
+    /// Whether the next to ask will find the value, fresh; nothing is counted. What only Redis has is fetched.
+    pub async fn holds<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> bool {
+        if self.0.local.get(&slot.address).is_some_and(|held| is_fresh(&held.entry, wanted)) {
+            return true;
+        }
+        let Some(redis) = &self.0.redis else { return false };
+        let name = self.name(slot);
+        let sealed = redis.get(vec![name.clone()]).await.ok().and_then(|mut found| found.pop().flatten());
+        let entry = sealed.and_then(|sealed| Entry::open(&slot.vault, &name, &sealed));
+        match entry.filter(|entry| is_fresh(entry, wanted)) {
+            Some(entry) => {
+                self.keep_local(slot, entry, wanted.now);
+                true
+            }
+            None => false,
         }
     }
 

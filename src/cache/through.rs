@@ -176,10 +176,10 @@ impl Cache {
 }
 
 /// The way to an answer that is not there.
-struct Walk<'a, K: Key, Compute> {
-    cache: &'a Cache,
-    slot: &'a Slot<K>,
-    compute: Compute,
+pub(super) struct Walk<'a, K: Key, Compute> {
+    pub(super) cache: &'a Cache,
+    pub(super) slot: &'a Slot<K>,
+    pub(super) compute: Compute,
 }
 
 impl<K, Compute, Work> Walk<'_, K, Compute>
@@ -189,7 +189,7 @@ where
     Work: Future<Output = Result<Computed>>,
 {
     /// Computes, unless someone with an equal stamp does already.
-    async fn fly(&self, wanted: &Wanted) -> Result<(Bytes, Timing)> {
+    pub(super) async fn fly(&self, wanted: &Wanted) -> Result<(Bytes, Timing)> {
         let started = Instant::now();
         // What the first flight had to do without may be back since; a second one begins after this question was asked.
         let mut was_makeshift = false;

@@ -8,4 +8,4 @@ mod routes;
 
 pub use model::{MOST_CIRCLES, MOST_MEMBERS};
 pub use routes::routes;
-pub use service::{RecallCounts, leave_all, list_members, overview, transfer};
+pub use service::{RecallCounts, leave_all, list_members, overview, transfer, warm_context};

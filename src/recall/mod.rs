@@ -12,3 +12,4 @@ mod service;
 pub use canonical::RecallKey;
 pub use model::RecallRequest;
 pub use routes::routes;
+pub use service::warm;

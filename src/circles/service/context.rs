@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::app::App;
 use crate::auth::{Caller, PathCircle, Role};
 use crate::cache::{
-    Answer, CacheUse, Computed, Key, Kind, Millis, Owner, Proven, Sought, Stamp, Timing, Wanted, fingerprint, millis,
+    Answer, CacheUse, Computed, Key, Kind, Millis, Owner, Proven, Sought, Stamp, Timing, Wanted, Warmth, fingerprint,
+    millis,
 };
 use crate::circles::model::{Context, ContextMemories, ContextTasks, MOST_MEMBERS};
 use crate::circles::store::{context, members, tasks};
@@ -60,8 +61,20 @@ impl Key for ContextKey {
 
 /// The context of the circle of the path, for its members.
 pub async fn context(app: Arc<App>, caller: &Caller, cache: CacheUse) -> Result<Answer> {
-    let circle = caller.circle(Role::Reader)?;
-    let sought = Sought {
+    let (owner, circle) = (caller.owner(), caller.circle(Role::Reader)?.clone());
+    let sought = sought(caller, &circle, cache);
+    app.cache.through(sought, |_| compute(app.db.clone(), owner, circle.clone())).await
+}
+
+/// Has the context of the circle ready for whoever asks for it next.
+pub async fn warm_context(app: Arc<App>, caller: &Caller) -> Result<Warmth> {
+    let (owner, circle) = (caller.owner(), caller.circle(Role::Reader)?.clone());
+    let sought = sought(caller, &circle, CacheUse::Use);
+    app.cache.warm(sought, |_| compute(app.db.clone(), owner, circle.clone())).await
+}
+
+fn sought(caller: &Caller, circle: &PathCircle, cache: CacheUse) -> Sought<ContextKey> {
+    Sought {
         owner: caller.owner(),
         key: ContextKey(circle.id.clone()),
         scopes: vec![circle.board, circle.content],
@@ -71,9 +84,7 @@ pub async fn context(app: Arc<App>, caller: &Caller, cache: CacheUse) -> Result<
         },
         cache,
         agree,
-    };
-    let (owner, circle) = (caller.owner(), circle.clone());
-    app.cache.through(sought, |_| compute(app.db.clone(), owner, circle.clone())).await
+    }
 }
 
 /// Of what the gate saw, or of what the snapshot of a context did: equal only if no change lies between.

@@ -10,7 +10,7 @@ mod release;
 pub mod tasks;
 
 pub use circles::{delete, leave_all, patch, put};
-pub use context::context;
+pub use context::{context, warm_context};
 pub use members::{Removal, remove, set};
 pub use metrics::measure;
 pub use operator::{list_members, overview, transfer};

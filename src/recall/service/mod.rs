@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::app::App;
 use crate::auth::{Caller, Membership, Role};
-use crate::cache::{Answer, Owner, Sought, Stamp, Wanted, fingerprint, millis};
+use crate::cache::{Answer, Owner, Sought, Stamp, Wanted, Warmth, fingerprint, millis};
 use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
@@ -59,11 +59,7 @@ struct Question {
 
 /// What the agent of the path can recall, for this question.
 pub async fn recall(app: Arc<App>, counts: &RecallCounts, caller: &Caller, request: RecallRequest) -> Result<Answer> {
-    let agent = caller.agent()?;
-    let asker = Some(Asker { scope: caller.known_agent()?.scope(), tag: agent.tag });
-    let places = places(caller, &request.within)?;
-    let key = RecallKey::of_agent(&agent.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    answer(app, counts, caller, key, Question { owner: caller.owner(), asker, places, request }).await
+    answer(app, counts, caller, of_agent(caller, request)?).await
 }
 
 /// What is shared in the circle of the path, for this question: the same for every member.
@@ -73,31 +69,55 @@ pub async fn recall_from_circle(
     caller: &Caller,
     request: RecallRequest,
 ) -> Result<Answer> {
+    answer(app, counts, caller, of_circle(caller, request)?).await
+}
+
+/// Has the answer to a question ready for whoever asks it next: of the agent that the caller is about, or of its circle.
+pub async fn warm(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Warmth> {
+    let (key, question) = match caller.path_circle {
+        Some(_) => of_circle(caller, request)?,
+        None => of_agent(caller, request)?,
+    };
+    let (sought, question) = (sought(caller, key, &question), Arc::new(question));
+    app.cache.warm(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await
+}
+
+fn of_agent(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Question)> {
+    let agent = caller.agent()?;
+    let asker = Some(Asker { scope: caller.known_agent()?.scope(), tag: agent.tag });
+    let places = places(caller, &request.within)?;
+    let key = RecallKey::of_agent(&agent.id, &request).map_err(|error| Error::Internal(error.into()))?;
+    Ok((key, Question { owner: caller.owner(), asker, places, request }))
+}
+
+fn of_circle(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Question)> {
     let circle = caller.circle(Role::Reader)?;
     let via = Via { kind: ViaKind::Circle, id: circle.id.clone() };
     let places = vec![Place { scope: circle.content, via, tag: circle.content_tag }];
     let key = RecallKey::of_circle(&circle.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    answer(app, counts, caller, key, Question { owner: caller.owner(), asker: None, places, request }).await
+    Ok((key, Question { owner: caller.owner(), asker: None, places, request }))
 }
 
-async fn answer(
-    app: Arc<App>,
-    counts: &RecallCounts,
-    caller: &Caller,
-    key: RecallKey,
-    question: Question,
-) -> Result<Answer> {
+fn sought(caller: &Caller, key: RecallKey, question: &Question) -> Sought<RecallKey> {
     let stamp = stamp(&caller.embedding_pin, caller.tenant_tag, question.asker, &question.places);
     let searched = question.places.iter().map(|place| place.scope);
-    let sought = Sought {
+    Sought {
         owner: question.owner,
         key,
         scopes: searched.chain(question.asker.map(|asker| asker.scope)).collect(),
         wanted: Wanted { stamp, now: millis(caller.checked_at) },
         cache: question.request.cache,
         agree: |one, other| one == other,
-    };
-    let question = Arc::new(question);
+    }
+}
+
+async fn answer(
+    app: Arc<App>,
+    counts: &RecallCounts,
+    caller: &Caller,
+    (key, question): (RecallKey, Question),
+) -> Result<Answer> {
+    let (sought, question) = (sought(caller, key, &question), Arc::new(question));
     let answer = app.cache.through(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await?;
     let circles = question.places.iter().filter(|place| place.via.kind == ViaKind::Circle);
     counts.note(caller.tenant, caller.checked_at, circles.map(|place| place.scope));
