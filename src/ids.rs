@@ -60,6 +60,12 @@ uuid_ids! {
     KeyId,
     /// A key that signs tokens: the `kid` in their headers.
     SigningKeyId,
+    /// What is done without being asked.
+    JobId,
+    /// One time that a job was due, numbered in the order of time (UUIDv7).
+    RunId,
+    /// An instance of the server, for as long as it runs.
+    WorkerId,
     /// A random mark, new at every change of a scope. Equality is all that it tells.
     Tag,
 }
@@ -170,6 +176,46 @@ impl SigningKeyId {
 impl Default for SigningKeyId {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl JobId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the id of a path; what is not a UUID is an invalid id, not a missing job.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        Uuid::from_str(raw).map(Self).map_err(|_| Invalid::new(Code::InvalidId, "must be a UUID"))
+    }
+}
+
+impl Default for JobId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RunId {
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads the id of a path; what is not a UUID is an invalid id, not a missing run.
+    pub fn parse(raw: &str) -> Result<Self, Invalid> {
+        Uuid::from_str(raw).map(Self).map_err(|_| Invalid::new(Code::InvalidId, "must be a UUID"))
+    }
+}
+
+impl Default for RunId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WorkerId {
+    pub fn random() -> Self {
+        Self(random_uuid())
     }
 }
 

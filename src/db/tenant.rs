@@ -9,6 +9,8 @@ use crate::db::Db;
 use crate::error::Result;
 use crate::ids::TenantId;
 
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// An open transaction bound to a tenant. Dropping it rolls back; only `WriteTx` can commit.
 pub struct TenantConn(pub(super) Transaction<'static, Postgres>);
 
@@ -29,7 +31,12 @@ impl DerefMut for TenantConn {
 impl Db {
     /// One read-only snapshot of one tenant.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantConn> {
-        begin(&self.search, tenant, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "").await
+        begin(&self.search, tenant, SNAPSHOT, "").await
+    }
+
+    /// The same for work that goes on beside requests, and takes no connection from them.
+    pub async fn read_beside(&self, tenant: TenantId) -> Result<TenantConn> {
+        begin(&self.background, tenant, SNAPSHOT, "").await
     }
 }
 

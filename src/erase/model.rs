@@ -11,7 +11,7 @@ use crate::ids::TenantId;
 
 /// Every table with rows of tenants, in an order that foreign keys allow. The stamps go first: a scope without a
 /// stamp is cached by nobody. The tenant itself goes last, so that an erasure cut short is found again.
-pub const TABLES: [&str; 20] = [
+pub const TABLES: [&str; 22] = [
     "scope_epochs",
     "scope_removals",
     "placement_terms",
@@ -29,6 +29,8 @@ pub const TABLES: [&str; 20] = [
     "api_keys",
     "agents",
     "idempotency_keys",
+    "job_runs",
+    "jobs",
     "tenant_totals",
     "tenant_secrets",
     "tenants",
