@@ -68,7 +68,7 @@ impl App {
         embedder: Embedder,
     ) -> anyhow::Result<Self> {
         let (runtime, bus) = (Handle::current(), Bus::new()?);
-        let db = Db::open(&config.database, places.postgres, runtime.clone(), bus.clone());
+        let db = Db::open(&config.database, places.postgres, runtime.clone(), bus.clone())?;
         self_check(db.background()).await?;
         let cursor_key =
             server_secret(db.background(), &secret_key, "cursor").await.context("reading the cursor key")?;
@@ -79,10 +79,9 @@ impl App {
         let of_redis = redis.as_ref().map(Redis::collectors).unwrap_or_default();
         let mut listeners = cache::follow(&cache, &bus, &runtime);
         listeners.extend(redis.map(|redis| relay(&bus, redis, format!("{}events", config.cache.prefix), &runtime)));
-        let metrics = Metrics::new()?;
-        let counted =
-            embedder.collectors().into_iter().chain(bus.collectors()).chain(cache.stats().collectors()).chain(of_redis);
-        counted.into_iter().try_for_each(|collector| metrics.register(collector))?;
+        let metrics = Metrics::new(&config.telemetry)?;
+        let counted = [embedder.collectors()?, bus.collectors(), cache.stats().collectors(), db.collectors(), of_redis];
+        counted.into_iter().flatten().try_for_each(|collector| metrics.register(collector))?;
         let (companions, stopping) = (Mutex::new(listeners), AtomicBool::new(false));
         let ended = watch::Sender::new(false);
         Ok(Self { config, db, bus, cache, embedder, metrics, secret_key, cursor_key, companions, stopping, ended })

@@ -1,7 +1,7 @@
 //! The gate: one autocommit statement that every call passes before anything is read. It knows at
 //! once what was revoked, removed or suspended, whatever any cache believes.
 
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgExecutor};
 use time::OffsetDateTime;
 
 use crate::error::Result;
@@ -70,7 +70,7 @@ pub struct Passage {
     pub checked_at: OffsetDateTime,
 }
 
-pub async fn pass(pool: &PgPool, question: &Question) -> Result<Option<Passage>> {
+pub async fn pass(connection: impl PgExecutor<'_>, question: &Question) -> Result<Option<Passage>> {
     // Looking for a circle takes a fifth of the gate's time, even for none: where the path has none, the gate that
     // knows no circles of paths is asked.
     let sql = match question.circle {
@@ -87,5 +87,5 @@ pub async fn pass(pool: &PgPool, question: &Question) -> Result<Option<Passage>>
         Some(circle) => passage.bind(circle),
         None => passage,
     };
-    Ok(passage.fetch_optional(pool).await?)
+    Ok(passage.fetch_optional(connection).await?)
 }

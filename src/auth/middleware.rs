@@ -9,6 +9,7 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use percent_encoding::percent_decode_str;
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::auth::credential::{Credential, Grant};
@@ -19,6 +20,7 @@ use crate::auth::{CallQuotas, Caller, Issuers, KeyUses, Membership, PathCircle, 
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::Principal;
 use crate::ids::ExternalId;
+use crate::telemetry::Stage;
 
 const ACT_AS: &str = "cairn-agent";
 
@@ -45,9 +47,10 @@ async fn identify(request: &ServiceRequest) -> Result<Caller> {
     // A malformed id names no agent, and is complained about once the caller is known.
     let subject = named.as_ref().ok().and_then(Named::subject);
     let circle = named.as_ref().ok().and_then(|named| named.circle.clone());
-    let (pool, question) = (app.db.gate().clone(), Question { circle, ..credential.question(subject) });
+    let (db, question) = (app.db.clone(), Question { circle, ..credential.question(subject) });
     let arrived = Instant::now();
-    let passage = app.db.run(async move { gate::pass(&pool, &question).await }).await?;
+    let passage = app.db.run(async move { gate::pass(&mut *db.gate_connection().await?, &question).await });
+    let passage = passage.instrument(Stage::Gate.span()).await?;
     let grant = credential.admit(passage.as_ref())?;
     let passage = passage.ok_or_else(Error::unauthenticated)?;
     match passage.tenant_status.as_str() {

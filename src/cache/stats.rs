@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use strum::VariantArray;
 use time::OffsetDateTime;
 
 use crate::cache::{Cost, Kind};
 use crate::ids::TenantId;
+use crate::telemetry::counters;
 
 /// Where an entry was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
@@ -57,17 +58,26 @@ pub enum Saving {
 /// Counts twice: since the last reset, and since the start.
 struct Meter {
     since_reset: AtomicU64,
-    total: IntCounter,
+    total: Total,
+}
+
+/// Prometheus counts time in seconds.
+enum Total {
+    Count(IntCounter),
+    Micros(Counter),
 }
 
 impl Meter {
-    fn of(total: IntCounter) -> Self {
+    fn of(total: Total) -> Self {
         Self { since_reset: AtomicU64::new(0), total }
     }
 
     fn add(&self, count: u64) {
         self.since_reset.fetch_add(count, Ordering::Relaxed);
-        self.total.inc_by(count);
+        match &self.total {
+            Total::Count(total) => total.inc_by(count),
+            Total::Micros(seconds) => seconds.inc_by(count as f64 / 1e6),
+        }
     }
 
     fn get(&self) -> u64 {
@@ -148,10 +158,54 @@ impl TenantStats {
 /// The series that Prometheus sees.
 struct Series {
     events: IntCounterVec,
-    savings: IntCounterVec,
+    saved: Saved,
     entries: IntGaugeVec,
     bytes: IntGaugeVec,
     mismatches: IntCounter,
+}
+
+/// One each, because they have different units.
+struct Saved {
+    computations: IntCounterVec,
+    calls: IntCounterVec,
+    tokens: IntCounterVec,
+    seconds: CounterVec,
+}
+
+impl Saved {
+    fn new() -> anyhow::Result<Self> {
+        let labels = ["kind", "tenant"];
+        Ok(Self {
+            computations: counters(
+                "cairn_cache_saved_computations_total",
+                "Computations that were waited for instead of being done again.",
+                &labels,
+            )?,
+            calls: counters(
+                "cairn_cache_saved_embedding_calls_total",
+                "Calls to the embedding provider that hits spared.",
+                &labels,
+            )?,
+            tokens: counters(
+                "cairn_cache_saved_embedding_tokens_total",
+                "Tokens that hits spared the embedding provider.",
+                &labels,
+            )?,
+            seconds: CounterVec::new(
+                Opts::new("cairn_cache_saved_seconds_total", "Time that computing what was hit had taken."),
+                &labels,
+            )?,
+        })
+    }
+
+    fn of(&self, saving: Saving, labels: &[&str]) -> Meter {
+        Meter::of(match saving {
+            Saving::SharedComputations => Total::Count(self.computations.with_label_values(labels)),
+            Saving::EmbeddingCalls => Total::Count(self.calls.with_label_values(labels)),
+            Saving::EmbeddingTokens => Total::Count(self.tokens.with_label_values(labels)),
+            Saving::Microseconds => Total::Micros(self.seconds.with_label_values(labels)),
+        })
+    }
 }
 
 pub struct Stats {
@@ -163,19 +217,14 @@ pub struct Stats {
 
 impl Stats {
     pub fn new(by_tenant: bool) -> anyhow::Result<Self> {
-        let counter = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["kind", "tenant"]);
         let series = Series {
-            events: counter(
+            events: counters(
                 "cairn_cache_events_total",
                 "What happened to entries (hit, miss, stale, eviction, expiration, error, timeout).",
                 &["kind", "layer", "event", "tenant"],
             )?,
-            savings: counter(
-                "cairn_cache_saved_total",
-                "What hits spared: embedding_calls, embedding_tokens, microseconds, shared_computations.",
-                &["kind", "saving", "tenant"],
-            )?,
+            saved: Saved::new()?,
             entries: gauge("cairn_cache_entries", "Entries in the local layer.")?,
             bytes: gauge("cairn_cache_bytes", "Bytes in the local layer.")?,
             mismatches: IntCounter::new(
@@ -203,12 +252,10 @@ impl Stats {
         let of_kind = |kind: &Kind| {
             let happening = |layer: Layer, happening: &Happening| {
                 let labels = [kind.name(), layer.name(), (*happening).into(), &tenant];
-                Meter::of(self.series.events.with_label_values(&labels))
+                Meter::of(Total::Count(self.series.events.with_label_values(&labels)))
             };
             let layer = |layer| Happening::VARIANTS.iter().map(|one| happening(layer, one)).collect();
-            let saving = |saving: &Saving| {
-                Meter::of(self.series.savings.with_label_values(&[kind.name(), (*saving).into(), &tenant]))
-            };
+            let saving = |saving: &Saving| self.series.saved.of(*saving, &[kind.name(), &tenant]);
             let level = |gauge: &IntGaugeVec| Level {
                 now: AtomicI64::new(0),
                 total: gauge.with_label_values(&[kind.name(), &tenant]),
@@ -242,10 +289,13 @@ impl Stats {
     }
 
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        let Series { events, savings, entries, bytes, mismatches } = &self.series;
+        let Series { events, saved, entries, bytes, mismatches } = &self.series;
         vec![
             Box::new(events.clone()),
-            Box::new(savings.clone()),
+            Box::new(saved.computations.clone()),
+            Box::new(saved.calls.clone()),
+            Box::new(saved.tokens.clone()),
+            Box::new(saved.seconds.clone()),
             Box::new(entries.clone()),
             Box::new(bytes.clone()),
             Box::new(mismatches.clone()),

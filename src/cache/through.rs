@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngExt;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::cache::entry::{Cost, Millis};
@@ -15,6 +16,7 @@ use crate::cache::stats::{Layer, Saving};
 use crate::cache::{Cache, Key, Owner, Stamp};
 use crate::error::{Code, Invalid, Result};
 use crate::ids::ScopeId;
+use crate::telemetry::Stage;
 
 crate::from_json_string!(CacheUse);
 
@@ -91,6 +93,18 @@ pub enum Source {
     Bypass,
 }
 
+impl Source {
+    /// For the log, where age would be one value too many.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit { layer: Layer::Local, .. } => "hit local",
+            Self::Hit { layer: Layer::Redis, .. } => "hit redis",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
 pub struct Answer {
     /// JSON, as it is sent.
     pub body: Bytes,
@@ -120,7 +134,7 @@ impl Cache {
             return Ok(Answer { body, source: Source::Bypass, timing });
         };
         if sought.cache == CacheUse::Use
-            && let Some(hit) = self.get(&slot, &wanted).await
+            && let Some(hit) = self.get(&slot, &wanted).instrument(Stage::Cache.span()).await
         {
             if self.verifies() {
                 self.verify(&sought, stamp, &hit, compute(true));

@@ -90,7 +90,7 @@ impl Database {
         if self.embedded.is_some() {
             db::migrate(&self.options).await?;
         }
-        let db = Db::open(&config.database, &self.options, Handle::current(), Bus::new()?);
+        let db = Db::open(&config.database, &self.options, Handle::current(), Bus::new()?)?;
         self_check(db.background()).await?;
         Ok(db)
     }

@@ -23,8 +23,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::http::error_guide;
+use crate::telemetry::Traces;
 use crate::{server, telemetry};
 
 pub use attach::Database;
@@ -102,12 +103,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
+    let traces = match &verb {
+        Verb::Serve => Traces::start(&loaded.config.telemetry)?,
+        _ => None,
+    };
     match &verb {
         Verb::Bench(_) => telemetry::init_quietly(&loaded.config.log)?,
-        _ => telemetry::init(&loaded.config.log)?,
+        _ => telemetry::init(&loaded.config.log, traces.as_ref())?,
     }
     match verb {
-        Verb::Serve => return serve::run(loaded.config).await,
+        Verb::Serve => return serve(loaded.config, traces).await,
         Verb::Migrate => attach::migrate(&loaded.config).await,
         Verb::Config => settings::run(&loaded),
         Verb::Openapi { .. } => Ok(()),
@@ -121,6 +126,15 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
         Verb::Bench(verb) => bench::run(verb, &loaded.config).await,
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the end of the server was part of is sent before the end of the process.
+async fn serve(config: Config, traces: Option<Traces>) -> anyhow::Result<ExitCode> {
+    let outcome = serve::run(config).await;
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(move || traces.close()).await?;
+    }
+    outcome
 }
 
 /// The whole chain of causes, without line breaks and without saying anything twice.

@@ -5,6 +5,7 @@ mod auth;
 mod cache;
 mod embeddings;
 mod limits;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use auth::{Auth, Issuer};
 pub use cache::Cache;
 pub use embeddings::{ApiKey, Embeddings, ProviderName};
 pub use limits::Limits;
+pub use telemetry::Telemetry;
 
 /// Everything that can be set. Unknown names are an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +40,7 @@ pub struct Config {
     pub embeddings: Embeddings,
     pub limits: Limits,
     pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -90,6 +93,8 @@ pub struct Log {
     pub filter: String,
     /// `auto`: text on a terminal, JSON elsewhere.
     pub format: LogFormat,
+    /// Whether every request has a line.
+    pub access: bool,
 }
 
 impl Default for Config {
@@ -105,6 +110,7 @@ impl Default for Config {
             embeddings: Embeddings::default(),
             limits: Limits::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -141,7 +147,7 @@ impl Default for Database {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Auto }
+        Self { filter: "info".into(), format: LogFormat::Auto, access: true }
     }
 }
 
@@ -181,6 +187,8 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
     let sources = sources
         .merge(Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into()).split("."))
         .merge(Env::raw().only(&["REDIS_URL"]).map(|_| "cache.redis_url".into()).split("."))
+        .merge(Env::raw().only(&["OTEL_EXPORTER_OTLP_ENDPOINT"]).map(|_| "telemetry.otlp_endpoint".into()).split("."))
+        .merge(Env::raw().only(&["OTEL_SERVICE_NAME"]).map(|_| "telemetry.service_name".into()).split("."))
         .merge(
             Env::prefixed("CAIRN_")
                 .ignore(&CLIENT_VARIABLES)
@@ -213,6 +221,7 @@ impl Config {
         self.cache.validate()?;
         self.embeddings.validate()?;
         self.limits.validate()?;
+        self.telemetry.validate()?;
         let pools = [
             ("gate", self.database.gate_connections),
             ("search", self.database.search_connections),
@@ -240,7 +249,8 @@ impl Config {
 }
 
 const SECRET_SETTINGS: [&str; 2] = ["secret_key", "embeddings.api_key"];
-const URL_SETTINGS: [&str; 4] = ["database.url", "database.owner_url", "cache.redis_url", "embeddings.base_url"];
+const URL_SETTINGS: [&str; 5] =
+    ["database.url", "database.owner_url", "cache.redis_url", "embeddings.base_url", "telemetry.otlp_endpoint"];
 
 /// One setting in force: its name, its value with secrets blotted out, and where it comes from.
 pub struct Setting {

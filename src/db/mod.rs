@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::join_all;
+use prometheus::core::Collector;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgPool, Postgres};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 use crate::config::Database;
 use crate::error::{Code, Error, Result};
@@ -20,9 +23,11 @@ mod idempotency;
 mod migrate;
 mod selfcheck;
 mod tenant;
+mod waits;
 mod write;
 
 use door::Door;
+use waits::{Waits, Work};
 
 pub use idempotency::{Fingerprint, Idempotency, Intent};
 pub use migrate::{MIGRATOR, migrate, pending_migrations};
@@ -37,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long work that nobody waits for may hold up the end of the process.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(4);
 
+/// What the pools are called in metrics.
+const POOLS: [&str; 4] = ["gate", "search", "write", "background"];
+
 /// Four pools over one role, so that no kind of work can starve another, and the runtime they live on.
 #[derive(Clone)]
 pub struct Db {
@@ -44,6 +52,7 @@ pub struct Db {
     search: PgPool,
     write: PgPool,
     background: PgPool,
+    waits: Waits,
     bus: Bus,
     runtime: Handle,
     door: Door,
@@ -51,29 +60,30 @@ pub struct Db {
 
 impl Db {
     /// Opens the pools lazily: a database that is down makes requests fail, not the process.
-    pub fn open(settings: &Database, options: &PgConnectOptions, runtime: Handle, bus: Bus) -> Self {
+    pub fn open(settings: &Database, options: &PgConnectOptions, runtime: Handle, bus: Bus) -> anyhow::Result<Self> {
         let _inside = runtime.enter();
         let acquire = Duration::from_millis(settings.acquire_timeout_ms);
         let pool = |size, name, timeout_ms| pool_of(size, acquire, session(options, "cairn_app", name, timeout_ms));
         // Writes look rows up by their keys; planning each anew would take longer than running it.
         let write = session(options, "cairn_app", "cairn write", settings.write_timeout_ms)
             .options([("plan_cache_mode", "force_generic_plan")]);
-        Self {
+        Ok(Self {
             gate: pool(settings.gate_connections, "cairn gate", settings.read_timeout_ms),
             search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
             write: pool_of(settings.write_connections, acquire, write),
             background: pool(settings.background_connections, "cairn background", 60_000),
+            waits: Waits::new(POOLS)?,
             bus,
             runtime: runtime.clone(),
             door: Door::of(options),
-        }
+        })
     }
 
     /// Runs a unit of work in a task of its own on the database runtime. A caller that goes away
     /// no longer waits for it, but never cuts it off in the middle of a transaction; and a
     /// connection lives on a runtime that is not one of the HTTP workers.
     pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let Ok(done) = tokio::time::timeout(PATIENCE, self.runtime.spawn(work)).await else {
+        let Ok(done) = tokio::time::timeout(PATIENCE, self.runtime.spawn(work.in_current_span())).await else {
             let cause = anyhow::anyhow!("a unit of work took longer than {PATIENCE:?}");
             return Err(Error::unavailable(Code::Timeout, "the database does not answer; try again", cause));
         };
@@ -94,6 +104,11 @@ impl Db {
         &self.gate
     }
 
+    /// The connection that a request asks the gate by.
+    pub async fn gate_connection(&self) -> Result<PoolConnection<Postgres>> {
+        self.lend(Work::Gate).await
+    }
+
     /// For jobs and start-up work, which must not take connections from requests.
     pub fn background(&self) -> &PgPool {
         &self.background
@@ -101,7 +116,13 @@ impl Db {
 
     /// Name and pool, for the metrics.
     pub fn pools(&self) -> [(&'static str, &PgPool); 4] {
-        [("gate", &self.gate), ("search", &self.search), ("write", &self.write), ("background", &self.background)]
+        let [gate, search, write, background] = POOLS;
+        [(gate, &self.gate), (search, &self.search), (write, &self.write), (background, &self.background)]
+    }
+
+    /// What it counts about itself.
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![self.waits.collector()]
     }
 
     /// Hands out no more connections and waits for those in use: a unit of work whose caller has gone still commits.

@@ -3,9 +3,10 @@
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction};
 
-use crate::db::Db;
+use crate::db::{Db, Work};
 use crate::error::Result;
 use crate::ids::TenantId;
 
@@ -31,18 +32,23 @@ impl DerefMut for TenantConn {
 impl Db {
     /// One read-only snapshot of one tenant.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantConn> {
-        begin(&self.search, tenant, SNAPSHOT, "").await
+        begin(self.lend(Work::Search).await?, tenant, SNAPSHOT, "").await
     }
 
     /// The same for work that goes on beside requests, and takes no connection from them.
     pub async fn read_beside(&self, tenant: TenantId) -> Result<TenantConn> {
-        begin(&self.background, tenant, SNAPSHOT, "").await
+        begin(self.lend(Work::Background).await?, tenant, SNAPSHOT, "").await
     }
 }
 
 /// Opens the transaction and sets its tenant in one round trip; `also` is selected with it.
-pub(super) async fn begin(pool: &PgPool, tenant: TenantId, begin: &str, also: &str) -> Result<TenantConn> {
+pub(super) async fn begin(
+    connection: PoolConnection<Postgres>,
+    tenant: TenantId,
+    begin: &str,
+    also: &str,
+) -> Result<TenantConn> {
     // A tenant id is a UUID and cannot carry SQL.
     let statement = format!("{begin}; SELECT set_config('cairn.tenant', '{tenant}', true){also}");
-    Ok(TenantConn(pool.begin_with(AssertSqlSafe(statement)).await?))
+    Ok(TenantConn(Transaction::begin(connection, Some(AssertSqlSafe(statement).into_sql_str())).await?))
 }

@@ -8,6 +8,7 @@ mod checkpoint;
 mod hashed;
 mod kernels;
 mod local;
+mod metrics;
 mod openai;
 mod workers;
 
@@ -22,6 +23,7 @@ use crate::config::{Config, Embeddings, ProviderName};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
 use hashed::Hashed;
+use metrics::Metrics;
 use openai::OpenAi;
 use workers::Workers;
 
@@ -84,6 +86,7 @@ pub struct Embedder {
     /// None for those who embed without a server.
     cache: Option<Cache>,
     provider: Provider,
+    metrics: Metrics,
     pin: String,
     dims: usize,
     semantic: bool,
@@ -95,6 +98,7 @@ impl Embedder {
     /// start. An endpoint is not called: it may be down when the server starts.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let settings = &config.embeddings;
+        let metrics = Metrics::new(settings.provider)?;
         let (provider, name, dims) = match settings.provider {
             ProviderName::Local => {
                 let (model, name) = local(config)?;
@@ -104,11 +108,12 @@ impl Embedder {
                 let hashed = Hashed::new(settings.dimensions.unwrap_or(HASHED_DIMS));
                 here(Model::Hashed(hashed), "hashed@2".into(), settings)?
             }
-            ProviderName::OpenAi => openai(settings)?,
+            ProviderName::OpenAi => openai(settings, metrics.clone())?,
         };
         Ok(Self {
             cache: None,
             provider,
+            metrics,
             pin: format!("{name}/{dims}/text{TEXT_FORM}"),
             dims,
             semantic: settings.provider != ProviderName::Hashed,
@@ -149,11 +154,11 @@ impl Embedder {
     }
 
     /// What it counts about itself.
-    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        match &self.provider {
-            Provider::Here(_) => Vec::new(),
-            Provider::OpenAi(openai) => openai.collectors(),
-        }
+    pub fn collectors(&self) -> anyhow::Result<Vec<Box<dyn Collector>>> {
+        Ok(match &self.provider {
+            Provider::Here(_) => self.metrics.collectors(|| 0.0)?,
+            Provider::OpenAi(openai) => self.metrics.collectors(openai.kept_back())?,
+        })
     }
 
     /// The windows of each text, in order. The tenant is who bears what its texts do to a provider.
@@ -172,8 +177,11 @@ impl Embedder {
     /// Asks the provider.
     async fn run(&self, tenant: TenantId, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
         let wanted = texts.len();
+        self.metrics.handed(wanted);
         let mut all = match &self.provider {
-            Provider::Here(workers) => compute(workers, texts, deadline).await.map_err(unavailable)?,
+            Provider::Here(workers) => {
+                self.metrics.during(async { compute(workers, texts, deadline).await.map_err(unavailable) }).await?
+            }
             Provider::OpenAi(openai) => openai.embed(tenant, texts, deadline).await?,
         };
         self.check(wanted, &all).map_err(unavailable)?;
@@ -220,10 +228,10 @@ fn here(model: Model, name: String, settings: &Embeddings) -> anyhow::Result<(Pr
 }
 
 /// The name of the model is all that is known of it: the same one elsewhere counts as the same.
-fn openai(settings: &Embeddings) -> anyhow::Result<(Provider, String, usize)> {
+fn openai(settings: &Embeddings, metrics: Metrics) -> anyhow::Result<(Provider, String, usize)> {
     let model = settings.model.as_deref().context("configuration: setting embeddings.model: must name a model")?;
     let dims = settings.dimensions.context("configuration: setting embeddings.dimensions: must be set")?;
-    Ok((Provider::OpenAi(OpenAi::start(settings, dims)?), format!("{model}@openai"), dims))
+    Ok((Provider::OpenAi(OpenAi::start(settings, dims, metrics)?), format!("{model}@openai"), dims))
 }
 
 async fn compute(workers: &Workers, texts: Vec<String>, deadline: Duration) -> anyhow::Result<Vec<Windows>> {

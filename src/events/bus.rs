@@ -2,23 +2,32 @@
 //! is told how many.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
 use crate::events::Notice;
+use crate::telemetry::{counters, durations};
 
 /// Notices that a subscriber may be behind.
 const QUEUED: usize = 4_096;
 
 #[derive(Clone)]
 pub struct Bus {
-    sender: broadcast::Sender<Arc<Notice>>,
+    sender: broadcast::Sender<Published>,
     closed: watch::Sender<bool>,
     published: IntCounterVec,
+    delays: HistogramVec,
     lagged: IntCounterVec,
+}
+
+#[derive(Clone)]
+struct Published {
+    at: Instant,
+    notice: Arc<Notice>,
 }
 
 /// What a subscriber gets.
@@ -31,20 +40,24 @@ pub enum Delivery {
 
 /// A place in the audience, with a queue of its own.
 pub struct Subscription {
-    name: &'static str,
-    receiver: broadcast::Receiver<Arc<Notice>>,
+    receiver: broadcast::Receiver<Published>,
     closed: watch::Receiver<bool>,
-    lagged: IntCounterVec,
+    delays: Histogram,
+    lagged: IntCounter,
 }
 
 impl Bus {
     pub fn new() -> anyhow::Result<Self> {
-        let counter = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
         Ok(Self {
             sender: broadcast::Sender::new(QUEUED),
             closed: watch::Sender::new(false),
-            published: counter("cairn_events_total", "Events published, by name.", "event")?,
-            lagged: counter("cairn_events_lagged_total", "Events lost to slow subscribers.", "subscriber")?,
+            published: counters("cairn_events_total", "Events published, by name.", &["event"])?,
+            delays: durations(
+                "cairn_event_delivery_seconds",
+                "Time from the publication of an event in this process to its delivery, by subscriber.",
+                &["subscriber"],
+            )?,
+            lagged: counters("cairn_events_lagged_total", "Events lost to slow subscribers.", &["subscriber"])?,
         })
     }
 
@@ -52,17 +65,17 @@ impl Bus {
     pub fn publish(&self, notice: Notice) {
         self.published.with_label_values(&[notice.event.name()]).inc();
         if !*self.closed.borrow() {
-            self.sender.send(Arc::new(notice)).ok();
+            self.sender.send(Published { at: Instant::now(), notice: Arc::new(notice) }).ok();
         }
     }
 
     /// Hears what is published from now on.
     pub fn subscribe(&self, name: &'static str) -> Subscription {
         Subscription {
-            name,
             receiver: self.sender.subscribe(),
             closed: self.closed.subscribe(),
-            lagged: self.lagged.clone(),
+            delays: self.delays.with_label_values(&[name]),
+            lagged: self.lagged.with_label_values(&[name]),
         }
     }
 
@@ -73,7 +86,7 @@ impl Bus {
 
     /// What it counts about itself.
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        vec![Box::new(self.published.clone()), Box::new(self.lagged.clone())]
+        vec![Box::new(self.published.clone()), Box::new(self.delays.clone()), Box::new(self.lagged.clone())]
     }
 }
 
@@ -89,9 +102,12 @@ impl Subscription {
             }),
         };
         match received {
-            Ok(notice) => Some(Delivery::Notice(notice)),
+            Ok(Published { at, notice }) => {
+                self.delays.observe(at.elapsed().as_secs_f64());
+                Some(Delivery::Notice(notice))
+            }
             Err(RecvError::Lagged(lost)) => {
-                self.lagged.with_label_values(&[self.name]).inc_by(lost);
+                self.lagged.inc_by(lost);
                 Some(Delivery::Lagged(lost))
             }
             Err(RecvError::Closed) => None,
@@ -121,6 +137,8 @@ mod tests {
         assert!(matches!(slow.next().await, Some(Delivery::Notice(_))));
         assert_eq!(bus.lagged.with_label_values(&["slow"]).get(), 10);
         assert_eq!(bus.lagged.with_label_values(&["quick"]).get(), 0);
+        assert_eq!(bus.delays.with_label_values(&["quick"]).get_sample_count(), QUEUED as u64 + 10);
+        assert_eq!(bus.delays.with_label_values(&["slow"]).get_sample_count(), 1);
     }
 
     #[tokio::test]

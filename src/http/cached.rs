@@ -17,11 +17,14 @@ pub fn cached(answer: Answer, gate_took: Duration, admitted: Instant) -> HttpRes
         ("search", timing.search),
         ("total", gate_took + admitted.elapsed()),
     ];
-    HttpResponse::Ok()
+    let mut response = HttpResponse::Ok()
         .content_type(ContentType::json())
         .insert_header(("Cairn-Cache", cairn_cache(source)))
         .insert_header(("Server-Timing", server_timing(&stages)))
-        .body(body)
+        .body(body);
+    // For the log.
+    response.extensions_mut().insert(source);
+    response
 }
 
 fn cairn_cache(source: Source) -> String {

@@ -1,6 +1,7 @@
 //! What routes share: errors as problem+json, JSON bodies, query parameters, pages, ETags.
 //! Knows no feature.
 
+mod access;
 mod body;
 mod cached;
 mod error;

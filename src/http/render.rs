@@ -1,19 +1,17 @@
-//! The outermost middleware: gives every request an id, every error the form of a problem, and
-//! every answer one line in the log and one count in the metrics.
-
-use std::time::Instant;
+//! The outermost middleware: gives every request an id, and every error the form of a problem. What is told of a
+//! request at its end is told from here.
 
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::db::Idempotency;
 use crate::error::{Code, Error};
-use crate::telemetry::Metrics;
+use crate::http::access::Access;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -34,12 +32,12 @@ pub async fn render_problems(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let started = Instant::now();
+    let access = Access::begin(&request);
     let id = RequestId(Uuid::now_v7().to_string());
     request.extensions_mut().insert(id.clone());
     // Nothing may hold on to the request while the router works: it writes into it.
     let response = match acceptable_head(&request) {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Ok(()) => next.call(request).instrument(access.span()).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error),
     };
     let mut response = problem_of(response, &id);
@@ -50,7 +48,7 @@ pub async fn render_problems(
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    record(&response, &id, started);
+    access.end(&response, &id);
     Ok(response)
 }
 
@@ -115,25 +113,4 @@ fn log_failure(error: &Error, id: &RequestId) {
         }
         _ => {}
     }
-}
-
-fn record(response: &ServiceResponse, id: &RequestId, started: Instant) {
-    let request = response.request();
-    let route = request.match_pattern().unwrap_or_else(|| "unmatched".into());
-    let status = response.status().as_u16();
-    let took = started.elapsed();
-    if let Some(metrics) = request.app_data::<Data<Metrics>>() {
-        metrics.request(request.method().as_str(), &route, status, took);
-    }
-    let who = request.extensions().get::<Principal>().cloned();
-    tracing::info!(
-        request_id = %id.0,
-        method = %request.method(),
-        route,
-        status,
-        duration_ms = took.as_micros() as f64 / 1e3,
-        tenant = who.as_ref().map(|who| who.tenant.as_str()),
-        principal = who.as_ref().map(|who| who.principal.as_str()),
-        "request"
-    );
 }

@@ -1,6 +1,6 @@
 //! Routes of recall.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
@@ -8,6 +8,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 use crate::auth::{CircleReader, Reader};
+use crate::cache::{Answer, Source};
 use crate::circles::RecallCounts;
 use crate::error::Result;
 use crate::http::{Body, Problems, cached};
@@ -15,6 +16,7 @@ use crate::ids::ExternalId;
 use crate::memories::check_model;
 use crate::recall::model::{CircleRecallRequest, RecallAnswer, RecallRequest};
 use crate::recall::service;
+use crate::telemetry::Stage;
 
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(recall).service(recall_from_circle);
@@ -38,8 +40,8 @@ async fn recall(
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let answer = service::recall(app.into_inner(), &counts, &caller, body.0).await?;
-    Ok(cached(answer, caller.gate_took, admitted))
+    let answer = service::recall(app.clone().into_inner(), &counts, &caller, body.0).await?;
+    Ok(measured(&app, answer, caller.gate_took, admitted))
 }
 
 /// Recall from a circle
@@ -58,6 +60,15 @@ async fn recall_from_circle(
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let answer = service::recall_from_circle(app.into_inner(), &counts, &caller, body.0.0).await?;
-    Ok(cached(answer, caller.gate_took, admitted))
+    let answer = service::recall_from_circle(app.clone().into_inner(), &counts, &caller, body.0.0).await?;
+    Ok(measured(&app, answer, caller.gate_took, admitted))
+}
+
+/// The stages of a computed answer are measured where they happen; these two, every answer has.
+fn measured(app: &App, answer: Answer, gate_took: Duration, admitted: Instant) -> HttpResponse {
+    app.metrics.stages().took(Stage::Gate, gate_took);
+    if answer.source != Source::Bypass {
+        app.metrics.stages().took(Stage::Cache, answer.timing.cache);
+    }
+    cached(answer, gate_took, admitted)
 }

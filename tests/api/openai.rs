@@ -187,7 +187,10 @@ async fn in_an_outage_calls_are_few_and_service_returns_with_the_provider() {
         let readiness = app.stranger().get("/readyz").await.expect(200);
         assert_eq!(readiness["ready"], true, "{readiness}");
         let metrics = app.stranger().get("/metrics").await.text;
-        assert!(metrics.contains("cairn_embedding_calls_total{outcome=\"answered\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("cairn_embedding_calls_total{outcome=\"answered\",provider=\"openai\"} 1"),
+            "{metrics}"
+        );
         readiness["provider"]["ok"] == false && metrics.contains("cairn_embedding_breakers_open 1")
     };
     let mut asked = 0;

@@ -17,10 +17,9 @@ use anyhow::anyhow;
 use rand::RngExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::PgPool;
 
 use crate::db::idempotency::{Idempotency, Keyed};
-use crate::db::{Db, TenantConn, tenant};
+use crate::db::{Db, TenantConn, Work, tenant};
 use crate::error::{Code, Error, Result};
 use crate::events::{Bus, Event, Notice, Origin};
 use crate::ids::{ScopeId, Tag, TenantId};
@@ -76,25 +75,25 @@ impl Db {
     /// quotas. Each holds a shared lock, taken without waiting in the round trip that begins; an error there would
     /// leave the connection inside a broken transaction. Whether it was taken is looked at with the first bump.
     pub async fn write(&self, tenant: TenantId) -> Result<WriteTx> {
-        self.begin_write(&self.write, tenant).await
+        self.begin_write(Work::Write, tenant).await
     }
 
     /// The same for work that goes on beside requests, and takes no connection from them.
     pub async fn write_beside(&self, tenant: TenantId) -> Result<WriteTx> {
-        self.begin_write(&self.background, tenant).await
+        self.begin_write(Work::Background, tenant).await
     }
 
-    async fn begin_write(&self, pool: &PgPool, tenant: TenantId) -> Result<WriteTx> {
+    async fn begin_write(&self, work: Work, tenant: TenantId) -> Result<WriteTx> {
         let lock = format!(
             ", set_config('cairn.admitted', pg_try_advisory_xact_lock_shared(hashtextextended('{tenant}', 0))::text, true)"
         );
-        let conn = tenant::begin(pool, tenant, "BEGIN", &lock).await?;
+        let conn = tenant::begin(self.lend(work).await?, tenant, "BEGIN", &lock).await?;
         Ok(WriteTx::over(conn, tenant, Border::Unchecked, &self.bus))
     }
 
     /// A write to a tenant that takes no others any more: its erasure, batch by batch.
     pub async fn write_to_erase(&self, tenant: TenantId) -> Result<WriteTx> {
-        let conn = tenant::begin(&self.write, tenant, "BEGIN", "").await?;
+        let conn = tenant::begin(self.lend(Work::Write).await?, tenant, "BEGIN", "").await?;
         Ok(WriteTx::over(conn, tenant, Border::Owned, &self.bus))
     }
 }

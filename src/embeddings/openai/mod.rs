@@ -5,8 +5,8 @@
 //! key or the words of the provider.
 
 mod breaker;
+mod health;
 mod lane;
-mod metrics;
 mod split;
 mod wire;
 
@@ -14,20 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use prometheus::core::Collector;
 use rand::RngExt;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 
+use self::health::Health;
 use self::lane::{Lane, Lanes};
-use self::metrics::Metrics;
 use self::split::{CallSize, windows};
 use self::wire::{Call, Wire};
+use super::metrics::Metrics;
 use super::{ProviderState, Windows, unavailable};
 use crate::config::Embeddings;
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
+use crate::telemetry::call_span;
 
 /// How often a call is sent at most.
 const TRIES: u32 = 3;
@@ -48,18 +50,20 @@ struct Client {
     lanes: Arc<Lanes>,
     size: CallSize,
     window_bytes: usize,
+    health: Health,
     metrics: Metrics,
 }
 
 impl OpenAi {
     /// Calls nobody: a provider that is down now may be up when it is needed.
-    pub fn start(settings: &Embeddings, dims: usize) -> anyhow::Result<Self> {
+    pub fn start(settings: &Embeddings, dims: usize, metrics: Metrics) -> anyhow::Result<Self> {
         let lanes = Arc::new(Lanes::new(settings));
         let client = Client {
             wire: Wire::new(settings, dims)?,
             size: CallSize::new(settings, Wire::vector_bytes(dims), ANSWER_BYTES),
             window_bytes: settings.max_input_tokens,
-            metrics: Metrics::new(lanes.clone())?,
+            health: Health::new(lanes.clone()),
+            metrics,
             lanes,
         };
         let runtime = Handle::try_current().context("the openai provider needs a runtime")?;
@@ -70,7 +74,8 @@ impl OpenAi {
     pub async fn embed(&self, tenant: TenantId, texts: Vec<String>, patience: Duration) -> Result<Vec<Windows>> {
         let (client, deadline) = (self.client.clone(), Deadline::after(patience));
         let mut task = JoinSet::new();
-        task.spawn_on(async move { client.embed(tenant, &texts, deadline).await }, &self.runtime);
+        let work = async move { client.embed(tenant, &texts, deadline).await };
+        task.spawn_on(work.in_current_span(), &self.runtime);
         match task.join_next().await {
             Some(Ok(embedded)) => embedded.map_err(Error::from),
             ended => Err(unavailable(anyhow!("embedding ended early: {ended:?}"))),
@@ -78,11 +83,13 @@ impl OpenAi {
     }
 
     pub fn state(&self) -> ProviderState {
-        self.client.metrics.state()
+        self.client.health.state()
     }
 
-    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        self.client.metrics.collectors()
+    /// How many tenants' calls are kept back, whenever it is asked.
+    pub fn kept_back(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
+        let lanes = self.client.lanes.clone();
+        move || lanes.open() as f64
     }
 }
 
@@ -120,10 +127,10 @@ impl Client {
     async fn try_once(&self, lane: &Lane, call: &Call, deadline: Deadline) -> Result<Vec<Vec<f32>>, Failure> {
         let ticket = lane.enter(deadline).await?;
         let began = Instant::now();
-        let outcome = timeout_at(deadline.at, self.wire.send(call)).await;
+        let outcome = timeout_at(deadline.at, self.wire.send(call)).instrument(call_span("embeddings")).await;
         let outcome = outcome.unwrap_or_else(|_| Err(deadline.missed(began)));
         ticket.settle(&outcome);
-        self.metrics.called(&outcome);
+        self.metrics.called(self.health.called(&outcome), began.elapsed());
         outcome
     }
 }

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc2822;
 
 use super::Failure;
 use crate::config::{ApiKey, Embeddings};
+use crate::telemetry::inject;
 
 /// How long a connection may take; the deadline of the caller bounds the rest.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,9 +103,10 @@ impl Wire {
 
     /// Sends a call once. The vectors come back in the order of the inputs, each of length one.
     pub async fn send(&self, call: &Call) -> Result<Vec<Vec<f32>>, Failure> {
-        let request = self.http.post(self.url.clone()).body(call.body.clone());
-        let json = HeaderValue::from_static("application/json");
-        let response = request.header(CONTENT_TYPE, json).send().await.map_err(unsent)?;
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        inject(&mut headers);
+        let request = self.http.post(self.url.clone()).body(call.body.clone()).headers(headers);
+        let response = request.send().await.map_err(unsent)?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }

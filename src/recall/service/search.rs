@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use pgvector::HalfVector;
+use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::cache::{Computed, Millis, Proven, Timing, millis};
@@ -18,6 +19,7 @@ use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning}
 use crate::recall::pack;
 use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
 use crate::recall::service::{Asker, Place, Question, stamp};
+use crate::telemetry::{Stage, Stages};
 
 /// Candidates that each side hands over at least; more gain nothing (see docs/recall.md).
 const DEPTH: usize = 50;
@@ -36,23 +38,25 @@ struct Hunt {
 pub(super) async fn compute(app: Arc<App>, question: Arc<Question>, to_keep: bool) -> Result<Computed> {
     let mut warnings = Vec::new();
     let started = Instant::now();
-    let (vector, mode) = embedded(&app, &question, &mut warnings).await?;
+    let stages = app.metrics.stages();
+    let (vector, mode) = stages.during(Stage::Embed, embedded(&app, &question, &mut warnings)).await?;
     let embed = started.elapsed();
     let makeshift = !warnings.is_empty();
     let hunt = Hunt { question, pin: app.embedder.pin().to_owned(), vector, mode, warnings, to_keep };
-    let (db, started) = (app.db.clone(), Instant::now());
-    let (body, proof) = app.db.run(async move { hunted(&db, hunt).await }).await?;
+    let (db, stages, started) = (app.db.clone(), stages.clone(), Instant::now());
+    let (body, proof) = app.db.run(async move { hunted(&db, &stages, hunt).await }).await?;
     let timing = Timing { embed, search: started.elapsed(), ..Timing::default() };
     Ok(Computed { body, proof, makeshift, timing })
 }
 
-async fn hunted(db: &Db, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
+async fn hunted(db: &Db, stages: &Stages, hunt: Hunt) -> Result<(Bytes, Option<Proven>)> {
     let question = hunt.question.clone();
     let mut conn = db.read(question.owner.tenant).await?;
     let proof = if hunt.to_keep { Some(proven(&mut conn, &question, &hunt.pin).await?) } else { None };
-    let results = search(&mut conn, &question, hunt.vector.as_ref(), hunt.mode).await?;
+    let results = search(&mut conn, stages, &question, hunt.vector.as_ref(), hunt.mode).await?;
     let answer = RecallAnswer { results, approximate: false, warnings: hunt.warnings };
-    let body = serde_json::to_vec(&answer).map_err(|error| Error::Internal(error.into()))?;
+    let body = stages.measure(Stage::Serialise, || serde_json::to_vec(&answer));
+    let body = body.map_err(|error| Error::Internal(error.into()))?;
     Ok((body.into(), proof))
 }
 
@@ -91,6 +95,7 @@ async fn embedded(app: &App, question: &Question, warnings: &mut Vec<Warning>) -
 
 async fn search(
     conn: &mut TenantConn,
+    stages: &Stages,
     question: &Question,
     vector: Option<&HalfVector>,
     mode: Mode,
@@ -99,20 +104,36 @@ async fn search(
     let tenant = owner.tenant;
     let scopes: Vec<ScopeId> = places.iter().map(|place| place.scope).collect();
     let search = Search { tenant, scopes: &scopes, filter: &request.filter, depth: DEPTH.max(request.k) };
-    let ranked = ranked(conn, &search, request, vector, mode).await?;
-    let least = request.min_score.unwrap_or(0.0);
-    let best: Vec<Ranked> = ranked.into_iter().filter(|one| one.score >= least).take(request.k).collect();
-    let results = contents(conn, tenant, places, best, request.explain).await?;
-    Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
+    let candidates = stages.during(Stage::Candidates, gathered(conn, &search, request, vector, mode)).await?;
+    let best = stages.measure(Stage::Rank, || best(candidates, mode, request));
+    let packed = async {
+        let results = contents(conn, tenant, places, best, request.explain).await?;
+        Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
+    };
+    stages.during(Stage::Pack, packed).await
 }
 
-async fn ranked(
+fn best(candidates: Candidates, mode: Mode, request: &RecallRequest) -> Vec<Ranked> {
+    let Some(newest) = candidates.newest else {
+        return Vec::new();
+    };
+    let least = request.min_score.unwrap_or(0.0);
+    rank(candidates.all, mode, newest).into_iter().filter(|one| one.score >= least).take(request.k).collect()
+}
+
+/// What may be an answer, and when the newest of all that was searched came to be.
+struct Candidates {
+    all: Vec<Candidate>,
+    newest: Option<OffsetDateTime>,
+}
+
+async fn gathered(
     conn: &mut TenantConn,
     search: &Search<'_>,
     request: &RecallRequest,
     vector: Option<&HalfVector>,
     mode: Mode,
-) -> Result<Vec<Ranked>> {
+) -> Result<Candidates> {
     let mut found: HashMap<MemoryId, ScopeId> = HashMap::new();
     if let Some(vector) = vector {
         found.extend(candidates::nearest(conn, search, vector).await?);
@@ -126,10 +147,8 @@ async fn ranked(
         lexical.extend(scores.into_iter().map(|(id, _, score)| (id, score)));
     }
     let features = candidates::features(conn, search, &found, vector).await?;
-    let Some(newest) = features.first().map(|one| one.newest) else {
-        return Ok(Vec::new());
-    };
-    let candidates = features.into_iter().filter_map(|one| {
+    let newest = features.first().map(|one| one.newest);
+    let all = features.into_iter().filter_map(|one| {
         Some(Candidate {
             id: one.memory_id,
             scope: *found.get(&one.memory_id)?,
@@ -139,7 +158,7 @@ async fn ranked(
             created_at: one.created_at,
         })
     });
-    Ok(rank(candidates.collect(), mode, newest))
+    Ok(Candidates { all: all.collect(), newest })
 }
 
 /// The final read, under row security: the second layer of isolation.

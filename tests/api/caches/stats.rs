@@ -99,7 +99,7 @@ async fn prometheus_sees_no_tenants_unless_told_to() {
         });
         assert!(hit.is_some_and(|line| line.contains(&pair.tenant.id.to_string()) == by_tenant), "{metrics}");
         for name in [
-            "cairn_cache_saved_total",
+            "cairn_cache_saved_seconds_total",
             "cairn_cache_entries",
             "cairn_cache_bytes",
             "cairn_events_total",
