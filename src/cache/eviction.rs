@@ -40,7 +40,7 @@ fn evict_one(cache: &Cache, notice: &Notice) {
         Event::CacheFlushed { kinds, whole: true } => cache.evict_kinds(notice.tenant, &named(kinds)),
         Event::TenantErased => cache.forget_tenant(notice.tenant),
         Event::CacheStatsReset => cache.stats().reset(notice.tenant),
-        _ => cache.evict_scopes(&notice.scopes),
+        _ => cache.evict_scopes(notice.tenant, &notice.scopes, notice.origin == Origin::Here),
     }
 }
 

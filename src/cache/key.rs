@@ -51,6 +51,14 @@ impl Digest {
     pub fn parse(text: &str) -> Option<Self> {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub fn bytes(&self) -> &[u8; 24] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Digest {

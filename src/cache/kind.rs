@@ -60,15 +60,24 @@ impl Kind {
             }
     }
 
-    /// How long a new entry is kept: as the settings say, give or take a tenth, so that what was stored at once
-    /// does not end at once.
-    pub(super) fn lifetime(self, settings: &config::Cache) -> Duration {
-        let secs = match self {
+    /// How long entries are kept, give or take a tenth.
+    pub fn ttl_secs(self, settings: &config::Cache) -> u64 {
+        match self {
             Self::Embedding => settings.embedding_ttl_secs,
             Self::Recall => settings.recall_ttl_secs,
             Self::Circle => settings.circle_ttl_secs,
-        };
-        Duration::from_secs_f64(secs as f64 * rand::rng().random_range(0.9..=1.1))
+        }
+    }
+
+    /// How long a new entry is kept: as the settings say, give or take a tenth, so that what was stored at once
+    /// does not end at once.
+    pub(super) fn lifetime(self, settings: &config::Cache) -> Duration {
+        Duration::from_secs_f64(self.ttl_secs(settings) as f64 * rand::rng().random_range(0.9..=1.1))
+    }
+
+    /// What ends sooner does not end because its time is over.
+    pub(super) fn shortest_lifetime(self, settings: &config::Cache) -> Duration {
+        Duration::from_secs_f64(self.ttl_secs(settings) as f64 * 0.9)
     }
 }
 

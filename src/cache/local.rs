@@ -2,6 +2,7 @@
 //! Redis, so it is right while Redis is away, and useful too.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,10 @@ use moka::sync::Cache;
 
 use crate::cache::Kind;
 use crate::cache::entry::Entry;
+use crate::cache::ghosts::{Fate, Ghosts, Loss};
 use crate::cache::key::Digest;
+use crate::cache::lookup::Wanted;
+use crate::cache::signs::Sign;
 use crate::cache::stats::{Happening, Layer, TenantStats};
 use crate::ids::{ScopeId, TenantId};
 
@@ -19,6 +23,9 @@ use crate::ids::{ScopeId, TenantId};
 const OVERHEAD: usize = 320;
 /// The same for each scope it is listed under.
 const OVERHEAD_OF_SCOPE: usize = 96;
+
+/// How long an entry stays after its end, so that whoever looks for it at once learns that it was there.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Digests are made with a secret of the tenant; the tenant's id only helps to clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,10 +40,72 @@ pub(super) struct Held {
     /// Whose changes make it worthless.
     pub scopes: Vec<ScopeId>,
     pub lifetime: Duration,
+    /// It ends because its time is over, and would still hold.
+    pub ends_by_time: bool,
     pub stats: Arc<TenantStats>,
+    pub life: Life,
+}
+
+/// What comes to pass for an entry while it is here.
+pub(super) struct Life {
+    ends: Instant,
+    over: AtomicBool,
+    used: AtomicBool,
+    /// What was here before had been hit, and was made worthless at that moment.
+    awaited_since: Option<Instant>,
+}
+
+impl Life {
+    /// `used`: a hit in Redis brought it here.
+    pub fn new(lifetime: Duration, used: bool) -> Self {
+        let ends = Instant::now() + lifetime;
+        Self { ends, over: AtomicBool::new(false), used: AtomicBool::new(used), awaited_since: None }
+    }
 }
 
 impl Held {
+    /// Whether it may still be taken; counts its end once.
+    pub fn is_live(&self) -> bool {
+        let live = Instant::now() < self.life.ends;
+        if !live {
+            self.count_end();
+        }
+        live
+    }
+
+    fn count_end(&self) {
+        if !self.life.over.swap(true, Ordering::Relaxed) {
+            self.stats.count(self.kind, Layer::Local, Happening::Expiration);
+        }
+    }
+
+    /// A hit came to it.
+    pub fn use_it(&self) {
+        if !self.life.used.load(Ordering::Relaxed) && self.cease_unused() {
+            self.tell_first_hit();
+        }
+    }
+
+    fn tell_first_hit(&self) {
+        if let Some(since) = self.life.awaited_since {
+            self.stats.signs(self.kind).first_hit(since.elapsed());
+        }
+    }
+
+    /// It counts as used, or as gone, from here on; whether it was unused until now.
+    fn cease_unused(&self) -> bool {
+        let unused = !self.life.used.swap(true, Ordering::Relaxed);
+        if unused {
+            self.stats.signs(self.kind).hold_unused(-(self.bytes() as i64));
+        }
+        unused
+    }
+
+    /// Since when a hit to what it was made for is waited for, if it becomes worthless now.
+    fn awaited_from_now(&self) -> Option<Instant> {
+        if self.life.used.load(Ordering::Relaxed) { Some(Instant::now()) } else { self.life.awaited_since }
+    }
+
     fn bytes(&self) -> usize {
         self.entry.value.len() + OVERHEAD + self.scopes.len() * OVERHEAD_OF_SCOPE
     }
@@ -45,6 +114,7 @@ impl Held {
 pub(super) struct Local {
     entries: Cache<Address, Arc<Held>>,
     index: Arc<Index>,
+    ghosts: Ghosts,
 }
 
 /// What lies under which scope. It may list what is gone, never for long.
@@ -54,35 +124,58 @@ struct OwnLifetime;
 
 impl Expiry<Address, Arc<Held>> for OwnLifetime {
     fn expire_after_create(&self, _: &Address, held: &Arc<Held>, _: Instant) -> Option<Duration> {
-        Some(held.lifetime)
+        Some(held.lifetime + GRACE)
     }
 
     fn expire_after_update(&self, _: &Address, held: &Arc<Held>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(held.lifetime)
+        Some(held.lifetime + GRACE)
     }
 }
 
 impl Local {
     pub fn new(bytes: u64) -> Self {
-        let index = Arc::<Index>::default();
-        let listed = index.clone();
+        let (index, ghosts) = (Arc::<Index>::default(), Ghosts::new());
+        let (listed, buried) = (index.clone(), ghosts.clone());
         let entries = Cache::builder()
             .max_capacity(bytes)
             .weigher(|_, held: &Arc<Held>| held.bytes().try_into().unwrap_or(u32::MAX))
             .expire_after(OwnLifetime)
-            .eviction_listener(move |address, held, cause| removed(&listed, &address, &held, cause))
+            .eviction_listener(move |address, held, cause| {
+                bury(&buried, &address, &held, cause);
+                removed(&listed, &address, &held, cause);
+            })
             .support_invalidation_closures()
             .build();
-        Self { entries, index }
+        Self { entries, index, ghosts }
     }
 
+    /// What lies there, if only for a moment longer: see `Held::is_live`.
     pub fn get(&self, address: &Address) -> Option<Arc<Held>> {
         self.entries.get(address)
     }
 
-    pub fn put(&self, address: Address, held: Held) {
+    /// Why what is wanted is not to be had, where that tells something: `held` is what was found instead.
+    pub fn loss(&self, address: &Address, wanted: &Wanted, held: Option<&Held>) -> Option<Loss> {
+        match held {
+            Some(held) if held.entry.stamp == wanted.stamp => held.ends_by_time.then_some(Loss::Expired),
+            Some(held) => {
+                // Whoever keeps what is computed now finds it there.
+                self.ghosts.insert(*address, Fate::Changed { awaited_since: held.awaited_from_now() });
+                None
+            }
+            None => self.ghosts.loss(address, wanted.stamp),
+        }
+    }
+
+    pub fn put(&self, address: Address, mut held: Held) {
+        held.life.awaited_since = self.ghosts.awaited_since(&address);
         let held = Arc::new(held);
         held.stats.held(held.kind, 1, held.bytes() as i64);
+        if held.life.used.load(Ordering::Relaxed) {
+            held.tell_first_hit();
+        } else {
+            held.stats.signs(held.kind).hold_unused(held.bytes() as i64);
+        }
         self.entries.insert(address, held.clone());
         // After the insertion, which may remove another entry, and so ask for the index.
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,12 +188,11 @@ impl Local {
         self.entries.invalidate(address);
     }
 
-    /// Everything that depends on one of these scopes.
-    pub fn remove_scopes(&self, scopes: &[ScopeId]) {
-        for scope in scopes {
-            let listed = self.index.lock().unwrap_or_else(PoisonError::into_inner).remove(scope);
-            listed.into_iter().flatten().for_each(|address| self.entries.invalidate(&address));
-        }
+    /// Everything that depends on this scope; returns how many that were.
+    pub fn remove_scope(&self, scope: ScopeId) -> u64 {
+        let listed = self.index.lock().unwrap_or_else(PoisonError::into_inner).remove(&scope).unwrap_or_default();
+        listed.iter().for_each(|address| self.entries.invalidate(address));
+        listed.len() as u64
     }
 
     pub fn remove_kinds(&self, tenant: TenantId, kinds: Vec<Kind>) {
@@ -123,11 +215,26 @@ impl Local {
     }
 }
 
+/// Remembers for a while what became of it.
+fn bury(ghosts: &Ghosts, address: &Address, held: &Held, cause: RemovalCause) {
+    let fate = match cause {
+        RemovalCause::Size => Fate::Evicted,
+        RemovalCause::Expired if held.ends_by_time => Fate::Expired { stamp: held.entry.stamp },
+        RemovalCause::Explicit => Fate::Changed { awaited_since: held.awaited_from_now() },
+        RemovalCause::Expired | RemovalCause::Replaced => return,
+    };
+    ghosts.insert(*address, fate);
+}
+
 fn removed(index: &Index, address: &Address, held: &Held, cause: RemovalCause) {
     held.stats.held(held.kind, -1, -(held.bytes() as i64));
+    held.stats.sign(held.kind, Sign::Removed, 1);
+    if held.cease_unused() {
+        held.stats.sign(held.kind, Sign::RemovedUnused, 1);
+    }
     match cause {
         RemovalCause::Size => held.stats.count(held.kind, Layer::Local, Happening::Eviction),
-        RemovalCause::Expired => held.stats.count(held.kind, Layer::Local, Happening::Expiration),
+        RemovalCause::Expired => held.count_end(),
         RemovalCause::Explicit => {}
         // Its successor lies at the same address and is listed there.
         RemovalCause::Replaced => return,
@@ -161,7 +268,9 @@ mod tests {
             cost: Cost::default(),
             value: vec![0; VALUE].into(),
         };
-        Held { entry, kind: Kind::Embedding, scopes, lifetime: Duration::from_secs(60), stats: stats.clone() }
+        let lifetime = Duration::from_secs(60);
+        let (stats, life) = (stats.clone(), Life::new(lifetime, false));
+        Held { entry, kind: Kind::Embedding, scopes, lifetime, ends_by_time: true, stats, life }
     }
 
     fn stats(tenant: TenantId) -> Arc<TenantStats> {
@@ -233,7 +342,7 @@ mod tests {
         local.put(address(tenant, 0), held(vec![scopes[0]], &stats));
         local.tidy();
         assert_eq!(stats.local(Kind::Embedding).0, 10);
-        local.remove_scopes(&scopes[..1]);
+        assert_eq!(local.remove_scope(scopes[0]), 5);
         local.remove(&address(tenant, 1));
         local.tidy();
         assert_eq!(stats.local(Kind::Embedding).0, 4);

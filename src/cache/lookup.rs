@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::cache::Stamp;
 use crate::cache::entry::{Cost, Entry, Millis};
+use crate::cache::ghosts::Loss;
 use crate::cache::key::{Digest, Key, Value};
 use crate::cache::local::Address;
+use crate::cache::signs::Sign;
 use crate::cache::stats::{Happening, Layer, TenantStats};
 use crate::cache::vault::Vault;
 use crate::ids::ScopeId;
@@ -124,6 +126,15 @@ pub(super) fn count_failure<K: Key>(slot: &Slot<K>, unavailable: Unavailable) {
         Unavailable::Resting => {}
         Unavailable::TooSlow => slot.stats.count(K::KIND, Layer::Redis, Happening::Timeout),
         Unavailable::Failed => slot.stats.count(K::KIND, Layer::Redis, Happening::Error),
+    }
+}
+
+/// Of what was not found locally, and perhaps in Redis.
+pub(super) fn count_loss<K: Key>(slot: &Slot<K>, loss: Option<Loss>, found: bool) {
+    match loss {
+        Some(Loss::Evicted) => slot.stats.sign(K::KIND, Sign::EvictedReturn, 1),
+        Some(Loss::Expired) if !found => slot.stats.sign(K::KIND, Sign::UnchangedMiss, 1),
+        _ => {}
     }
 }
 

@@ -7,7 +7,8 @@
 //! local      the layer in this process       flights  one computes, others wait
 //! lookup     whether an entry is taken       store    the layers together
 //! through    computed, or taken from them    stats    what is counted
-//! eviction   events free memory early        warm     ready before somebody asks
+//! eviction   events free memory early        ghosts   what is here no more, and why
+//! warm       ready before somebody asks      signs    what tells of size and lifetimes
 //! ```
 //!
 //! Knows no feature: what a key is made of and what a stamp covers, the features say.
@@ -15,10 +16,12 @@
 mod entry;
 mod eviction;
 mod flights;
+mod ghosts;
 mod key;
 mod kind;
 mod local;
 mod lookup;
+mod signs;
 mod stamp;
 mod stats;
 mod store;
@@ -32,8 +35,9 @@ pub use flights::{Boarding, Follow, Landed, Lead};
 pub use key::{Digest, Key, Value};
 pub use kind::Kind;
 pub use lookup::{Hit, Made, Slot, Wanted};
+pub use signs::{FIRST_HIT_BOUNDS, Sign, SignCounts};
 pub use stamp::{Stamp, fingerprint};
-pub use stats::{Happening, Layer, Saving, Stats, TenantStats};
+pub use stats::{Happening, Invalidated, KindCounts, Layer, Saving, Stats, TenantStats};
 pub use store::Cache;
 pub use through::{Answer, CacheUse, Computed, Proven, Sought, Source, Timing};
 pub use vault::{Owner, Vault};

@@ -3,16 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use strum::VariantArray;
 use time::OffsetDateTime;
 
+use crate::cache::signs::{Sign, SignCounts, Signs};
 use crate::cache::{Cost, Kind};
-use crate::ids::TenantId;
+use crate::ids::{ScopeId, TenantId};
 use crate::telemetry::counters;
+
+/// Scopes that are told apart until what was counted is taken.
+const SCOPES: usize = 256;
 
 /// Where an entry was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
@@ -55,9 +59,11 @@ pub enum Saving {
     Microseconds,
 }
 
-/// Counts twice: since the last reset, and since the start.
+/// Counts since the start, and knows how far it had come at the last reset, and when it was last taken.
 struct Meter {
-    since_reset: AtomicU64,
+    count: AtomicU64,
+    at_reset: AtomicU64,
+    when_taken: AtomicU64,
     total: Total,
 }
 
@@ -69,11 +75,11 @@ enum Total {
 
 impl Meter {
     fn of(total: Total) -> Self {
-        Self { since_reset: AtomicU64::new(0), total }
+        Self { count: AtomicU64::new(0), at_reset: AtomicU64::new(0), when_taken: AtomicU64::new(0), total }
     }
 
     fn add(&self, count: u64) {
-        self.since_reset.fetch_add(count, Ordering::Relaxed);
+        self.count.fetch_add(count, Ordering::Relaxed);
         match &self.total {
             Total::Count(total) => total.inc_by(count),
             Total::Micros(seconds) => seconds.inc_by(count as f64 / 1e6),
@@ -81,7 +87,17 @@ impl Meter {
     }
 
     fn get(&self) -> u64 {
-        self.since_reset.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed).saturating_sub(self.at_reset.load(Ordering::Relaxed))
+    }
+
+    fn reset(&self) {
+        self.at_reset.store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// What was added since the last time.
+    fn take(&self) -> u64 {
+        let count = self.count.load(Ordering::Relaxed);
+        count.saturating_sub(self.when_taken.swap(count, Ordering::Relaxed))
     }
 }
 
@@ -96,6 +112,10 @@ impl Level {
         self.now.fetch_add(change, Ordering::Relaxed);
         self.total.add(change);
     }
+
+    fn get(&self) -> u64 {
+        self.now.load(Ordering::Relaxed).max(0) as u64
+    }
 }
 
 struct OfKind {
@@ -103,11 +123,48 @@ struct OfKind {
     savings: Vec<Meter>,
     entries: Level,
     bytes: Level,
+    signs: Signs,
 }
 
 /// The counts of one tenant.
 pub struct TenantStats {
     kinds: Vec<OfKind>,
+    invalidated: Mutex<HashMap<ScopeId, Invalidated>>,
+}
+
+/// What the changes of a scope did to the local layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Invalidated {
+    /// Changes that this instance made.
+    pub changes: u64,
+    /// Entries that went, whoever made the change.
+    pub entries: u64,
+}
+
+/// What happened in the caches of a kind since it was last taken.
+#[derive(Debug, Clone)]
+pub struct KindCounts {
+    pub kind: Kind,
+    layers: [Vec<u64>; 2],
+    savings: Vec<u64>,
+    pub signs: SignCounts,
+    /// In the local layer now.
+    pub held_bytes: u64,
+}
+
+impl KindCounts {
+    pub fn happened(&self, layer: Layer, happening: Happening) -> u64 {
+        self.layers[layer as usize][happening as usize]
+    }
+
+    pub fn saved(&self, saving: Saving) -> u64 {
+        self.savings[saving as usize]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        let counts = self.layers.iter().flatten().chain(&self.savings);
+        self.signs.is_empty() && counts.copied().all(|count| count == 0)
+    }
 }
 
 impl TenantStats {
@@ -128,6 +185,42 @@ impl TenantStats {
         }
     }
 
+    pub fn sign(&self, kind: Kind, sign: Sign, count: u64) {
+        self.signs(kind).count(sign, count);
+    }
+
+    pub(super) fn signs(&self, kind: Kind) -> &Signs {
+        &self.kinds[kind as usize].signs
+    }
+
+    /// A scope was changed, here or elsewhere, and so many entries went.
+    pub(super) fn invalidate(&self, scope: ScopeId, here: bool, entries: u64) {
+        let mut invalidated = self.invalidated.lock().unwrap_or_else(PoisonError::into_inner);
+        if (here || entries > 0) && (invalidated.len() < SCOPES || invalidated.contains_key(&scope)) {
+            let counts = invalidated.entry(scope).or_default();
+            counts.changes += u64::from(here);
+            counts.entries += entries;
+        }
+    }
+
+    /// What happened since the last time, of each kind that something happened to.
+    pub fn take(&self) -> Vec<KindCounts> {
+        let take = |meters: &Vec<Meter>| meters.iter().map(Meter::take).collect::<Vec<_>>();
+        let kinds = Kind::VARIANTS.iter().zip(&self.kinds).map(|(kind, of)| KindCounts {
+            kind: *kind,
+            layers: of.layers.each_ref().map(take),
+            savings: take(&of.savings),
+            signs: of.signs.take(),
+            held_bytes: of.bytes.get(),
+        });
+        kinds.filter(|counts| !counts.is_empty()).collect()
+    }
+
+    /// The scopes that were changed since the last time.
+    pub fn take_invalidated(&self) -> HashMap<ScopeId, Invalidated> {
+        std::mem::take(&mut *self.invalidated.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Entries came to the local layer (or left it), and so many bytes with them.
     pub(super) fn held(&self, kind: Kind, entries: i64, bytes: i64) {
         self.kinds[kind as usize].entries.add(entries);
@@ -144,14 +237,13 @@ impl TenantStats {
 
     /// Entries and bytes in the local layer now.
     pub fn local(&self, kind: Kind) -> (u64, u64) {
-        let now = |level: &Level| level.now.load(Ordering::Relaxed).max(0) as u64;
         let of = &self.kinds[kind as usize];
-        (now(&of.entries), now(&of.bytes))
+        (of.entries.get(), of.bytes.get())
     }
 
     fn reset(&self) {
         let meters = self.kinds.iter().flat_map(|of| of.layers.iter().flatten().chain(&of.savings));
-        meters.for_each(|meter| meter.since_reset.store(0, Ordering::Relaxed));
+        meters.for_each(Meter::reset);
     }
 }
 
@@ -247,6 +339,12 @@ impl Stats {
         tenants.entry(tenant).or_insert_with(stats).clone()
     }
 
+    /// Every tenant that was counted for.
+    pub fn all(&self) -> Vec<(TenantId, Arc<TenantStats>)> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.iter().map(|(tenant, (stats, _))| (*tenant, stats.clone())).collect()
+    }
+
     fn series_of(&self, tenant: TenantId) -> TenantStats {
         let tenant = if self.by_tenant { tenant.to_string() } else { String::new() };
         let of_kind = |kind: &Kind| {
@@ -265,9 +363,10 @@ impl Stats {
                 savings: Saving::VARIANTS.iter().map(saving).collect(),
                 entries: level(&self.series.entries),
                 bytes: level(&self.series.bytes),
+                signs: Signs::default(),
             }
         };
-        TenantStats { kinds: Kind::VARIANTS.iter().map(of_kind).collect() }
+        TenantStats { kinds: Kind::VARIANTS.iter().map(of_kind).collect(), invalidated: Mutex::default() }
     }
 
     /// Counts from here on. What Prometheus sees goes on.

@@ -11,8 +11,9 @@ use tokio::runtime::Handle;
 use crate::cache::entry::{Entry, Millis};
 use crate::cache::flights::{Boarding, Flight, Flights};
 use crate::cache::key::{self, Digest, Key, Value};
-use crate::cache::local::{Address, Held, Local};
-use crate::cache::lookup::{Hit, Made, Slot, Wanted, count_failure, is_fresh, taken};
+use crate::cache::ghosts::Loss;
+use crate::cache::local::{Address, Held, Life, Local};
+use crate::cache::lookup::{Hit, Made, Slot, Wanted, count_failure, count_loss, is_fresh, taken};
 use crate::cache::stats::{Layer, Stats};
 use crate::cache::vault::{Owner, Vault, Vaults};
 use crate::cache::{Kind, Stamp};
@@ -108,25 +109,43 @@ impl Cache {
 
     pub async fn get<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> Option<Hit<K::Value>> {
         match self.get_local(slot, wanted) {
-            Some(hit) => Some(hit),
-            None => self.get_redis(&[slot], wanted).await.pop().flatten(),
+            Ok(hit) => Some(hit),
+            Err(loss) => {
+                let hit = self.get_redis(&[slot], wanted).await.pop().flatten();
+                count_loss(slot, loss, hit.is_some());
+                hit
+            }
         }
     }
 
     /// The same for many, with one call to Redis.
     pub async fn get_many<K: Key>(&self, slots: &[&Slot<K>], wanted: &Wanted) -> Vec<Option<Hit<K::Value>>> {
-        let mut hits: Vec<_> = slots.iter().map(|slot| self.get_local(slot, wanted)).collect();
-        let missing: Vec<usize> = (0..slots.len()).filter(|index| hits[*index].is_none()).collect();
-        let asked: Vec<&Slot<K>> = missing.iter().map(|index| slots[*index]).collect();
-        for (index, hit) in missing.into_iter().zip(self.get_redis(&asked, wanted).await) {
+        let mut hits: Vec<_> = Vec::with_capacity(slots.len());
+        let mut missing = Vec::new();
+        for (index, slot) in slots.iter().enumerate() {
+            let hit = self.get_local(slot, wanted);
+            missing.extend(hit.as_ref().err().map(|loss| (index, *loss)));
+            hits.push(hit.ok());
+        }
+        let asked: Vec<&Slot<K>> = missing.iter().map(|(index, _)| slots[*index]).collect();
+        for ((index, loss), hit) in missing.into_iter().zip(self.get_redis(&asked, wanted).await) {
+            count_loss(slots[index], loss, hit.is_some());
             hits[index] = hit;
         }
         hits
     }
 
-    fn get_local<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> Option<Hit<K::Value>> {
+    /// Or why it is not there any more, if that is known.
+    fn get_local<K: Key>(&self, slot: &Slot<K>, wanted: &Wanted) -> Result<Hit<K::Value>, Option<Loss>> {
         let held = self.0.local.get(&slot.address);
-        taken(slot, wanted, Layer::Local, held.as_ref().map(|held| &held.entry))
+        let live = held.as_deref().filter(|held| held.is_live());
+        match taken(slot, wanted, Layer::Local, live.map(|held| &held.entry)) {
+            Some(hit) => {
+                live.inspect(|held| held.use_it());
+                Ok(hit)
+            }
+            None => Err(self.0.local.loss(&slot.address, wanted, held.as_deref())),
+        }
     }
 
     async fn get_redis<K: Key>(&self, slots: &[&Slot<K>], wanted: &Wanted) -> Vec<Option<Hit<K::Value>>> {
@@ -139,7 +158,7 @@ impl Cache {
                 let opened = slots.iter().zip(names).zip(found).map(|((slot, name), sealed)| {
                     let entry = sealed.and_then(|sealed| Entry::open(&slot.vault, &name, &sealed));
                     let hit = taken(slot, wanted, Layer::Redis, entry.as_ref())?;
-                    self.keep_local(slot, entry?, wanted.now);
+                    self.keep_local(slot, entry?, wanted.now, true);
                     Some(hit)
                 });
                 opened.collect()
@@ -162,19 +181,22 @@ impl Cache {
         let entry = sealed.and_then(|sealed| Entry::open(&slot.vault, &name, &sealed));
         match entry.filter(|entry| is_fresh(entry, wanted)) {
             Some(entry) => {
-                self.keep_local(slot, entry, wanted.now);
+                self.keep_local(slot, entry, wanted.now, false);
                 true
             }
             None => false,
         }
     }
 
-    /// What came from Redis is kept here as well, for the rest of its time.
-    fn keep_local<K: Key>(&self, slot: &Slot<K>, entry: Entry, now: Millis) {
+    /// What came from Redis, by a hit there, is kept here as well, for the rest of its time.
+    fn keep_local<K: Key>(&self, slot: &Slot<K>, entry: Entry, now: Millis, hit: bool) {
         let rest = entry.valid_until.saturating_sub(now.max(entry.made_at));
         let rest = Duration::from_millis(rest.try_into().unwrap_or(0));
         let lifetime = rest.min(K::KIND.lifetime(&self.0.settings));
-        let held = Held { entry, kind: K::KIND, scopes: slot.scopes.clone(), lifetime, stats: slot.stats.clone() };
+        let whole = entry.valid_until.saturating_sub(entry.made_at);
+        let ends_by_time = whole >= K::KIND.shortest_lifetime(&self.0.settings).as_millis() as Millis;
+        let (scopes, stats, life) = (slot.scopes.clone(), slot.stats.clone(), Life::new(lifetime, hit));
+        let held = Held { entry, kind: K::KIND, scopes, lifetime, ends_by_time, stats, life };
         if !lifetime.is_zero() {
             self.0.local.put(slot.address, held);
         }
@@ -195,7 +217,7 @@ impl Cache {
                 let indexes = slot.scopes.iter().map(|scope| self.index(slot.address.tenant, *scope)).collect();
                 puts.extend(entry.seal(&slot.vault, &key).map(|value| Put { key, value, ttl, indexes }));
             }
-            self.keep_local(slot, entry, made_at);
+            self.keep_local(slot, entry, made_at, false);
         }
         if let Some(redis) = self.0.redis.clone().filter(|_| !puts.is_empty()) {
             // Nobody waits for it, and whether it succeeds changes nothing.
@@ -219,9 +241,12 @@ impl Cache {
         }
     }
 
-    /// Forgets here whatever depends on these scopes.
-    pub fn evict_scopes(&self, scopes: &[ScopeId]) {
-        self.0.local.remove_scopes(scopes);
+    /// Forgets here whatever depends on these scopes, which this instance changed, or another one.
+    pub(super) fn evict_scopes(&self, tenant: TenantId, scopes: &[ScopeId], here: bool) {
+        let (stats, _) = self.0.stats.of(tenant);
+        for scope in scopes {
+            stats.invalidate(*scope, here, self.0.local.remove_scope(*scope));
+        }
     }
 
     /// Forgets here whatever the tenant has of these kinds.

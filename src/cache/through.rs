@@ -13,7 +13,7 @@ use crate::cache::entry::{Cost, Millis};
 use crate::cache::flights::{Boarding, Landed, Lead};
 use crate::cache::lookup::{Hit, Made, Slot, Wanted};
 use crate::cache::stats::{Layer, Saving};
-use crate::cache::{Cache, Key, Owner, Stamp};
+use crate::cache::{Cache, Digest, Key, Owner, Stamp};
 use crate::error::{Code, Invalid, Result};
 use crate::ids::ScopeId;
 use crate::telemetry::Stage;
@@ -110,12 +110,15 @@ pub struct Answer {
     pub body: Bytes,
     pub source: Source,
     pub timing: Timing,
+    /// What the question is called in the cache; none: it is not cached.
+    pub digest: Option<Digest>,
 }
 
 impl Answer {
-    fn from_cache(hit: Hit<Bytes>, now: Millis, took: Duration) -> Self {
+    fn from_cache(hit: Hit<Bytes>, now: Millis, took: Duration, digest: Digest) -> Self {
         let source = Source::Hit { layer: hit.layer, age: hit.age(now) };
-        Self { body: hit.value, source, timing: Timing { cache: took, ..Timing::default() } }
+        let timing = Timing { cache: took, ..Timing::default() };
+        Self { body: hit.value, source, timing, digest: Some(digest) }
     }
 }
 
@@ -131,7 +134,7 @@ impl Cache {
         let slot = self.slot_wanted(&sought).await;
         let (Some(slot), Some(stamp)) = (slot, wanted.stamp) else {
             let Computed { body, timing, .. } = compute(false).await?;
-            return Ok(Answer { body, source: Source::Bypass, timing });
+            return Ok(Answer { body, source: Source::Bypass, timing, digest: None });
         };
         if sought.cache == CacheUse::Use
             && let Some(hit) = self.get(&slot, &wanted).instrument(Stage::Cache.span()).await
@@ -139,7 +142,7 @@ impl Cache {
             if self.verifies() {
                 self.verify(&sought, stamp, &hit, compute(true));
             }
-            return Ok(Answer::from_cache(hit, wanted.now, started.elapsed()));
+            return Ok(Answer::from_cache(hit, wanted.now, started.elapsed(), slot.digest()));
         }
         let looked = started.elapsed();
         let walk = Walk { cache: self, slot: &slot, compute };
@@ -147,7 +150,8 @@ impl Cache {
             CacheUse::Use => walk.fly(&wanted).await?,
             _ => walk.lead(None).await?,
         };
-        Ok(Answer { body, source: Source::Miss, timing: Timing { cache: looked, ..timing } })
+        let (timing, digest) = (Timing { cache: looked, ..timing }, Some(slot.digest()));
+        Ok(Answer { body, source: Source::Miss, timing, digest })
     }
 
     /// The place of the answer, unless the caller wants none.

@@ -12,9 +12,9 @@ use half::slice::HalfFloatSliceExt;
 use tokio::time::timeout_at;
 
 use super::{Embedder, Windows, unavailable};
-use crate::cache::Saving;
 use crate::cache::{
-    Boarding, Cache, Cost, Digest, Follow, Key, Kind, Landed, Lead, Made, Millis, Owner, Slot, Value, Wanted,
+    Boarding, Cache, Cost, Digest, Follow, Key, Kind, Landed, Lead, Made, Millis, Owner, Saving, Sign, Slot, Value,
+    Wanted,
 };
 use crate::error::Result;
 
@@ -134,12 +134,28 @@ impl Embedder {
         let mut wishes = Vec::with_capacity(texts.len());
         for text in &texts {
             let Some(slot) = cache.slot(owner, &TextKey::new(&self.pin, task, text), Vec::new()).await else {
-                return self.run(owner.tenant, texts, deadline).await;
+                return self.spend(cache, owner, texts, deadline).await;
             };
             wishes.push(Wish { text: text.clone(), slot, windows: None });
         }
         self.fulfil(cache, owner, &mut wishes, deadline).await?;
         Ok(wishes.into_iter().filter_map(|wish| wish.windows).collect())
+    }
+
+    /// Asks the provider, and counts what that takes.
+    async fn spend(
+        &self,
+        cache: &Cache,
+        owner: &Owner,
+        texts: Vec<String>,
+        deadline: Duration,
+    ) -> Result<Vec<Windows>> {
+        let sent = texts.iter().map(|text| u64::from(tokens(text))).sum();
+        let embedded = self.run(owner.tenant, texts, deadline).await?;
+        let (stats, _) = cache.stats().of(owner.tenant);
+        stats.sign(Kind::Embedding, Sign::SpentCalls, 1);
+        stats.sign(Kind::Embedding, Sign::SpentTokens, sent);
+        Ok(embedded)
     }
 
     async fn fulfil(&self, cache: &Cache, owner: &Owner, wishes: &mut [Wish], deadline: Duration) -> Result<()> {
@@ -178,7 +194,7 @@ impl Embedder {
         }
         let texts: Vec<String> = leads.iter().map(|(index, _)| wishes[*index].text.clone()).collect();
         let (started, tokens) = (Instant::now(), texts.iter().map(|text| tokens(text)).collect::<Vec<_>>());
-        let embedded = match self.run(owner.tenant, texts, deadline).await {
+        let embedded = match self.spend(cache, owner, texts, deadline).await {
             Ok(embedded) => embedded,
             Err(error) => {
                 leads.into_iter().for_each(|(_, lead)| lead.land(Err(error.copy())));

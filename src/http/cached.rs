@@ -9,7 +9,7 @@ use crate::cache::{Answer, Source};
 
 /// An answer to a call that came out of the gate, after `gate_took`, at this moment.
 pub fn cached(answer: Answer, gate_took: Duration, admitted: Instant) -> HttpResponse {
-    let Answer { body, source, timing } = answer;
+    let Answer { body, source, timing, .. } = answer;
     let stages = [
         ("gate", gate_took),
         ("cache", timing.cache),
