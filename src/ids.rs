@@ -86,6 +86,9 @@ impl Default for TenantId {
 }
 
 impl AgentUid {
+    /// No agent at all.
+    pub const NIL: Self = Self(Uuid::nil());
+
     pub fn random() -> Self {
         Self(random_uuid())
     }
@@ -119,6 +122,9 @@ impl Default for TaskId {
 }
 
 impl ScopeId {
+    /// No scope at all.
+    pub const NIL: Self = Self(Uuid::nil());
+
     pub fn random() -> Self {
         Self(random_uuid())
     }

@@ -22,6 +22,7 @@ pub mod app; // all of the above, built once
 
 // Features: each may use the tools and the features before it.
 pub mod auth; // keys, tokens, the gate, permissions
+pub mod usage; // what was called, what the caches did, minute by minute
 pub mod tenants; // the customers
 pub mod jobs; // what is done without being asked, and when
 pub mod agents; // who remembers

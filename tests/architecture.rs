@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 27] = [
+const MODULES: [(&str, u8); 28] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -23,6 +23,7 @@ const MODULES: [(&str, u8); 27] = [
     ("http", 1),
     ("app", 1),
     ("auth", 2),
+    ("usage", 2),
     ("tenants", 2),
     ("jobs", 2),
     ("agents", 2),

@@ -126,7 +126,7 @@ impl FromBody for AgentPatch {
     const IS_PATCH: bool = true;
 }
 
-/// How much an agent remembers.
+/// How much an agent remembers, and recalls.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AgentStats {
     /// Memories that have not expired.
@@ -137,4 +137,9 @@ pub struct AgentStats {
     pub bytes: i64,
     /// Circles it is a member of.
     pub circles: i64,
+    /// Recalls of the last 30 days, today included, cached answers among them; counted within seconds.
+    pub recalls: i64,
+    /// Of those, the share that the cache answered; null before the first.
+    #[schema(minimum = 0, maximum = 1)]
+    pub hit_rate: Option<f64>,
 }

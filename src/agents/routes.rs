@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse, get, patch, put};
+use time::Duration;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::agents::model::AgentPatch;
@@ -14,6 +15,7 @@ use crate::db::Idempotency;
 use crate::error::{Error, Result};
 use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::ExternalId;
+use crate::usage::{self, Span};
 
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(list_agents).service(put_agent).service(get_agent).service(patch_agent).service(get_agent_stats);
@@ -83,11 +85,18 @@ async fn patch_agent(
 }
 
 /// Count what an agent remembers
+///
+/// And what it recalled, in the last 30 days.
 #[utoipa::path(tag = "agents", security(("credential" = ["memories:read"])), params(("agent_id" = ExternalId, Path)), responses((status = OK, body = AgentStats), Problems))]
 #[get("/agents/{agent_id}/stats")]
 async fn get_agent_stats(caller: Reader, app: Data<App>) -> Result<Json<AgentStats>> {
     let (db, tenant, agent) = (app.db.clone(), caller.tenant, caller.known_agent()?);
-    let stats = app.db.run(async move { store::count(&mut db.read(tenant).await?, tenant, agent).await });
+    let month = Span::whole(caller.checked_at, Duration::days(29));
+    let stats = app.db.run(async move {
+        let mut conn = db.read(tenant).await?;
+        let recalled = usage::of_agent(&mut conn, tenant, agent, month).await?;
+        store::count(&mut conn, tenant, agent, recalled).await
+    });
     Ok(Json(stats.await?))
 }
 

@@ -4,6 +4,7 @@ use crate::agents::{Agent, AgentProfile, AgentStats};
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{AgentUid, ExternalId, Tag, TenantId};
+use crate::usage::AgentUse;
 
 /// Inserts an agent and its private scope. False: someone else has just done so.
 pub async fn insert(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId, profile: &AgentProfile) -> Result<bool> {
@@ -214,7 +215,8 @@ pub async fn delete(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) ->
     Ok(())
 }
 
-pub async fn count(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) -> Result<AgentStats> {
+/// What it remembers now, with its recalls as they were counted.
+pub async fn count(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid, recalled: AgentUse) -> Result<AgentStats> {
     let kinds: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT kind, count(*), sum(octet_length(content))::bigint
            FROM memories
@@ -235,5 +237,7 @@ pub async fn count(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid) -> 
         bytes: kinds.iter().map(|(_, _, bytes)| bytes).sum(),
         memories_by_kind: kinds.into_iter().map(|(kind, memories, _)| (kind, memories)).collect(),
         circles,
+        recalls: recalled.recalls,
+        hit_rate: (recalled.recalls > 0).then(|| recalled.hits as f64 / recalled.recalls as f64),
     })
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::auth::{Permission, Permissions, Role};
 use crate::cache::Owner;
@@ -104,7 +103,7 @@ impl Caller {
 
     /// Its incarnation. An agent that is not there reaches nothing: nothing belongs to the nil agent.
     pub fn acting_uid(&self) -> Option<AgentUid> {
-        self.acting().map(|agent| agent.uid.unwrap_or(AgentUid::from_uuid(Uuid::nil())))
+        self.acting().map(|agent| agent.uid.unwrap_or(AgentUid::NIL))
     }
 
     /// The circle of the path, for who may see it and has at least this role there. A trusted back end has them all.

@@ -23,8 +23,10 @@ use crate::json::{FromJson, Json, text};
     ToSchema,
     strum::VariantArray,
     strum::IntoStaticStr,
+    sqlx::Type,
 )]
 #[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 #[schema(as = CacheKind)]
 #[strum(serialize_all = "lowercase")]
 pub enum Kind {

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use serde::Serialize;
 use strum::VariantArray;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::cache::signs::{Sign, SignCounts, Signs};
 use crate::cache::{Cost, Kind};
@@ -19,7 +21,24 @@ use crate::telemetry::counters;
 const SCOPES: usize = 256;
 
 /// Where an entry was looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    ToSchema,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    sqlx::Type,
+)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[schema(as = CacheLayer)]
 #[strum(serialize_all = "lowercase")]
 pub enum Layer {
     Local,

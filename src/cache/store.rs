@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 
 use crate::cache::entry::{Entry, Millis};
 use crate::cache::flights::{Boarding, Flight, Flights};
-use crate::cache::key::{self, Digest, Key, Value};
 use crate::cache::ghosts::Loss;
+use crate::cache::key::{self, Digest, Key, Value};
 use crate::cache::local::{Address, Held, Life, Local};
 use crate::cache::lookup::{Hit, Made, Slot, Wanted, count_failure, count_loss, is_fresh, taken};
 use crate::cache::stats::{Layer, Stats};

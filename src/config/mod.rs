@@ -6,6 +6,7 @@ mod cache;
 mod embeddings;
 mod limits;
 mod telemetry;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use cache::Cache;
 pub use embeddings::{ApiKey, Embeddings, ProviderName};
 pub use limits::Limits;
 pub use telemetry::Telemetry;
+pub use usage::Usage;
 
 /// Everything that can be set. Unknown names are an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +41,7 @@ pub struct Config {
     pub auth: Auth,
     pub embeddings: Embeddings,
     pub limits: Limits,
+    pub usage: Usage,
     pub log: Log,
     pub telemetry: Telemetry,
 }
@@ -109,6 +112,7 @@ impl Default for Config {
             auth: Auth::default(),
             embeddings: Embeddings::default(),
             limits: Limits::default(),
+            usage: Usage::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
         }
@@ -222,6 +226,7 @@ impl Config {
         self.embeddings.validate()?;
         self.limits.validate()?;
         self.telemetry.validate()?;
+        self.usage.validate()?;
         let pools = [
             ("gate", self.database.gate_connections),
             ("search", self.database.search_connections),

@@ -11,7 +11,7 @@ use crate::ids::TenantId;
 
 /// Every table with rows of tenants, in an order that foreign keys allow. The stamps go first: a scope without a
 /// stamp is cached by nobody. The tenant itself goes last, so that an erasure cut short is found again.
-pub const TABLES: [&str; 22] = [
+pub const TABLES: [&str; 28] = [
     "scope_epochs",
     "scope_removals",
     "placement_terms",
@@ -31,6 +31,12 @@ pub const TABLES: [&str; 22] = [
     "idempotency_keys",
     "job_runs",
     "jobs",
+    "usage_layers",
+    "usage_kinds",
+    "usage_agents",
+    "usage_scopes",
+    "usage_queries",
+    "usage_days",
     "tenant_totals",
     "tenant_secrets",
     "tenants",

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::ExternalId;
-use crate::{agents, auth, circles, memories};
+use crate::{agents, auth, circles, memories, usage};
 
 /// What went with an agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,6 +49,7 @@ pub async fn erase_agent(db: Db, intent: Intent, id: ExternalId, condition: IfMa
     let (circles, boards) = circles::leave_all(&mut tx, &intent, agent.agent_uid).await?;
     let (memories, touched) = memories::erase_author(&mut tx, &intent, agent.agent_uid, &boards).await?;
     let keys = auth::delete_agent_keys(&mut tx, tenant, agent.agent_uid).await?;
+    usage::forget_scopes(&mut tx, tenant, &[agent.agent_uid.scope()]).await?;
     agents::delete(&mut tx, tenant, agent.agent_uid).await?;
     tx.announce(Event::AgentDeleted { agent: agent.agent_uid.uuid() });
     let counts = Counts { memories, keys, circles };

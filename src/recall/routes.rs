@@ -15,8 +15,9 @@ use crate::http::{Body, Problems, cached};
 use crate::ids::ExternalId;
 use crate::memories::check_model;
 use crate::recall::model::{CircleRecallRequest, RecallAnswer, RecallRequest};
-use crate::recall::service;
+use crate::recall::service::{self, Counters};
 use crate::telemetry::Stage;
+use crate::usage::Recorder;
 
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(recall).service(recall_from_circle);
@@ -35,12 +36,14 @@ pub fn routes(cfg: &mut ServiceConfig) {
 async fn recall(
     caller: Reader,
     app: Data<App>,
-    counts: Data<RecallCounts>,
+    circles: Data<RecallCounts>,
+    usage: Data<Recorder>,
     body: Body<RecallRequest>,
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let answer = service::recall(app.clone().into_inner(), &counts, &caller, body.0).await?;
+    let counters = Counters { circles: &circles, usage: &usage };
+    let answer = service::recall(app.clone().into_inner(), counters, &caller, body.0).await?;
     Ok(measured(&app, answer, caller.gate_took, admitted))
 }
 
@@ -55,12 +58,14 @@ async fn recall(
 async fn recall_from_circle(
     caller: CircleReader,
     app: Data<App>,
-    counts: Data<RecallCounts>,
+    circles: Data<RecallCounts>,
+    usage: Data<Recorder>,
     body: Body<CircleRecallRequest>,
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let answer = service::recall_from_circle(app.clone().into_inner(), &counts, &caller, body.0.0).await?;
+    let counters = Counters { circles: &circles, usage: &usage };
+    let answer = service::recall_from_circle(app.clone().into_inner(), counters, &caller, body.0.0).await?;
     Ok(measured(&app, answer, caller.gate_took, admitted))
 }
 

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{ETag, FromBody};
 use crate::ids::TenantId;
 use crate::json::{Fields, FromJson, Json, whole_number};
+use crate::usage::DayUse;
 use crate::words::Name;
 
 /// A tenant, as its operator sees it.
@@ -243,6 +244,19 @@ pub struct Usage {
     pub memories: i64,
     /// Bytes of the contents, in UTF-8.
     pub bytes: i64,
+}
+
+/// What a tenant stores, and what it used day by day.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct OwnUsage {
+    #[serde(flatten)]
+    pub stored: Usage,
+    /// When `memories` and `bytes` were counted: now, or, of a tenant with very many memories and no quota, at the end of
+    /// a day.
+    #[serde(with = "time::serde::rfc3339")]
+    pub counted_at: OffsetDateTime,
+    /// The last 30 days in UTC, the last one being today.
+    pub by_day: Vec<DayUse>,
 }
 
 /// The state in which a tenant can be changed.

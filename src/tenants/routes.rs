@@ -14,9 +14,9 @@ use crate::db::Idempotency;
 use crate::error::Result;
 use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::TenantId;
-use crate::tenants::model::{NewTenant, SettingsPatch};
+use crate::tenants::model::{NewTenant, OwnUsage, SettingsPatch};
 use crate::tenants::service::{self, Own};
-use crate::tenants::{Founding, Settings, Tenant, Usage, store};
+use crate::tenants::{Founding, Settings, Tenant, store};
 
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(create_tenant).service(list_tenants).service(get_own_tenant).service(patch_own_tenant);
@@ -79,7 +79,7 @@ struct OwnTenant {
     settings: Settings,
     /// The limits in force.
     limits: Limits,
-    usage: Usage,
+    usage: OwnUsage,
 }
 
 /// Get one's own tenant

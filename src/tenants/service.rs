@@ -3,15 +3,22 @@
 use uuid::Uuid;
 
 use crate::auth::{self, NewKey, Permissions};
-use crate::db::{Db, Intent, WriteTx};
+use crate::db::{Db, Intent, TenantConn, WriteTx};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::{ScopeId, TenantId};
 use crate::secrets::SecretKey;
-use crate::tenants::model::{NewTenant, SettingsPatch, Tenant, TenantPatch, Usage, check_not_erasing};
+use crate::tenants::model::{NewTenant, OwnUsage, SettingsPatch, Tenant, TenantPatch, Usage, check_not_erasing};
 use crate::tenants::{Quotas, Settings, Status, store};
+use crate::usage::{self, Stored};
 use crate::words::Name;
+
+/// Memories that are counted one by one when somebody asks: about a second's work.
+const COUNTED_AT_ONCE: i64 = 500_000;
+
+/// How many days are told apart, today included.
+const DAYS: i64 = 30;
 
 /// What every new tenant is made with.
 #[derive(Clone)]
@@ -124,15 +131,27 @@ async fn keep_totals(tx: &mut WriteTx, tenant: TenantId, before: Quotas, after: 
 pub struct Own {
     pub tenant: Tenant,
     pub settings: Settings,
-    pub usage: Usage,
+    pub usage: OwnUsage,
 }
 
 pub async fn own(db: Db, tenant: TenantId) -> Result<Own> {
     let mut conn = db.read(tenant).await?;
     let settings = store::find_settings(&mut conn, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
-    let usage = store::count(&mut conn, tenant).await?;
+    let usage = own_usage(&mut conn, tenant).await?;
     let tenant = store::find(&mut conn, tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
     Ok(Own { tenant, settings, usage })
+}
+
+/// Of a tenant with very many memories, as of the end of a day: counting them takes longer than anybody wants to wait.
+async fn own_usage(conn: &mut TenantConn, tenant: TenantId) -> Result<OwnUsage> {
+    let last = usage::last_stored(conn, tenant).await?;
+    let stored = match last.filter(|last| last.memories > COUNTED_AT_ONCE) {
+        Some(last) => last,
+        None => usage::count(conn, tenant).await?,
+    };
+    let by_day = usage::days(conn, tenant, DAYS).await?;
+    let Stored { agents, memories, bytes, counted_at } = stored;
+    Ok(OwnUsage { stored: Usage { agents, memories, bytes }, counted_at, by_day })
 }
 
 pub async fn patch_settings(db: Db, intent: Intent, patch: SettingsPatch, condition: IfMatch) -> Result<Own> {
@@ -147,6 +166,9 @@ pub async fn patch_settings(db: Db, intent: Intent, patch: SettingsPatch, condit
     let wanted = patch.apply(&settings);
     if wanted != settings {
         store::update_settings(&mut tx, tenant, &wanted).await?;
+        if settings.keep_queries && !wanted.keep_queries {
+            usage::forget_texts(&mut tx, tenant, None).await?;
+        }
         tx.announce(Event::TenantUpdated);
     }
     tx.record(&()).await?;

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Invalid, Result};
 use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, ScopeId, TenantId};
-use crate::memories;
+use crate::{memories, usage};
 
 /// Which incarnation a write left, and whether it made it.
 #[derive(Serialize, Deserialize)]
@@ -139,6 +139,7 @@ pub async fn delete(db: Db, actor: Actor, id: ExternalId, condition: IfMatch) ->
     let (shared, touched) =
         memories::clear_circle(&mut tx, &actor.intent, circle.shared_in(), circle.board_scope).await?;
     log::delete(&mut tx, tenant, circle.circle_uid).await?;
+    usage::forget_scopes(&mut tx, tenant, &[circle.content_scope, circle.board_scope]).await?;
     circles::delete(&mut tx, tenant, &circle).await?;
     tx.announce(Event::CircleDeleted { circle: circle.circle_uid.uuid() });
     let receipt = CircleReceipt { members, shared, tasks };

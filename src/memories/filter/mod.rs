@@ -1,6 +1,7 @@
 //! Filters: which memories are meant, read from JSON or from query parameters, written as SQL.
 
 mod canonical;
+mod written;
 
 use serde_json::Value;
 use sqlx::{Postgres, QueryBuilder};

@@ -9,6 +9,7 @@ use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
 use crate::memories::model::{Reach, check_author};
 use crate::memories::service::{bump_all, numbered};
 use crate::memories::{MemoryFilter, locks, placements, shares, store};
+use crate::usage;
 
 /// Forgets one memory, everywhere.
 pub async fn forget(db: Db, intent: Intent, id: MemoryId, reach: Reach, condition: IfMatch) -> Result<()> {
@@ -82,6 +83,10 @@ async fn remove(
         return Ok(());
     }
     delete(tx, tenant, locked, scopes, forgotten_by).await?;
+    if forgotten_by.is_some() {
+        // Questions may tell what is to be forgotten.
+        usage::forget_texts(tx, tenant, Some(scopes)).await?;
+    }
     tx.announce(Event::MemoryForgotten { memories: locked.iter().map(|id| id.uuid()).collect() });
     Ok(())
 }

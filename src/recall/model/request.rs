@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -125,6 +126,27 @@ pub struct RecallRequest {
 }
 
 impl RecallRequest {
+    /// As it could have been sent, and would be answered the same.
+    pub fn to_json(&self) -> Value {
+        // Taken apart as a whole, so that no new field can be forgotten.
+        let Self { query, k, within, mode, filter, min_score, token_budget, explain, cache: _ } = self;
+        let within = match within {
+            Within::All => json!("all"),
+            Within::Private => json!("private"),
+            Within::Circles(ids) => json!({"circles": ids}),
+        };
+        json!({
+            "query": query,
+            "k": k,
+            "within": within,
+            "mode": mode.name(),
+            "filter": filter.to_json(),
+            "min_score": min_score,
+            "token_budget": token_budget,
+            "explain": explain,
+        })
+    }
+
     /// `within` reads where to search, in its turn.
     fn read(json: &Json<'_>, within: impl FnOnce(&mut Fields<'_, '_>) -> Within) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;

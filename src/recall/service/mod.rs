@@ -7,13 +7,14 @@ use std::sync::{Arc, LazyLock};
 
 use crate::app::App;
 use crate::auth::{Caller, Membership, Role};
-use crate::cache::{Answer, Owner, Sought, Stamp, Wanted, Warmth, fingerprint, millis};
+use crate::cache::{Answer, Owner, Sought, Source, Stamp, Wanted, Warmth, fingerprint, millis};
 use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
 use crate::recall::canonical::RecallKey;
 use crate::recall::model::{RecallRequest, Via, ViaKind, Within};
 use crate::recall::service::search::compute;
+use crate::usage::{Recalled, Recorder};
 
 /// Everything that decides how an answer is made and written.
 static RULES: LazyLock<String> = LazyLock::new(|| {
@@ -57,19 +58,25 @@ struct Question {
     request: RecallRequest,
 }
 
+/// Who counts recalls.
+pub struct Counters<'a> {
+    pub circles: &'a RecallCounts,
+    pub usage: &'a Recorder,
+}
+
 /// What the agent of the path can recall, for this question.
-pub async fn recall(app: Arc<App>, counts: &RecallCounts, caller: &Caller, request: RecallRequest) -> Result<Answer> {
-    answer(app, counts, caller, of_agent(caller, request)?).await
+pub async fn recall(app: Arc<App>, counters: Counters<'_>, caller: &Caller, request: RecallRequest) -> Result<Answer> {
+    answer(app, counters, caller, of_agent(caller, request)?).await
 }
 
 /// What is shared in the circle of the path, for this question: the same for every member.
 pub async fn recall_from_circle(
     app: Arc<App>,
-    counts: &RecallCounts,
+    counters: Counters<'_>,
     caller: &Caller,
     request: RecallRequest,
 ) -> Result<Answer> {
-    answer(app, counts, caller, of_circle(caller, request)?).await
+    answer(app, counters, caller, of_circle(caller, request)?).await
 }
 
 /// Has the answer to a question ready for whoever asks it next: of the agent that the caller is about, or of its circle.
@@ -113,15 +120,31 @@ fn sought(caller: &Caller, key: RecallKey, question: &Question) -> Sought<Recall
 
 async fn answer(
     app: Arc<App>,
-    counts: &RecallCounts,
+    counters: Counters<'_>,
     caller: &Caller,
     (key, question): (RecallKey, Question),
 ) -> Result<Answer> {
     let (sought, question) = (sought(caller, key, &question), Arc::new(question));
     let answer = app.cache.through(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await?;
     let circles = question.places.iter().filter(|place| place.via.kind == ViaKind::Circle);
-    counts.note(caller.tenant, caller.checked_at, circles.map(|place| place.scope));
+    counters.circles.note(caller.tenant, caller.checked_at, circles.map(|place| place.scope));
+    note(counters.usage, caller, &question, &answer);
     Ok(answer)
+}
+
+/// What an agent asks is its own; what a circle is asked is the circle's, whoever asks.
+fn note(usage: &Recorder, caller: &Caller, question: &Question, answer: &Answer) {
+    let asked = question.asker.map(|asker| asker.scope).or(question.places.first().map(|place| place.scope));
+    let Some(scope) = asked else { return };
+    let agent = if question.asker.is_some() { caller.subject.as_ref() } else { caller.acting() };
+    let recall = Recalled {
+        tenant: caller.tenant,
+        agent: agent.and_then(|agent| agent.uid),
+        scope,
+        digest: answer.digest,
+        hit: matches!(answer.source, Source::Hit { .. }),
+    };
+    usage.note(&recall, || caller.keep_queries.then(|| question.request.to_json().to_string().into_bytes()));
 }
 
 /// The gate says which circles the agent is a member of now; nothing else is searched.
