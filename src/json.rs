@@ -230,6 +230,11 @@ impl<'a, 'j> Fields<'a, 'j> {
         self.invalids.extend(invalids.into().into_iter().map(|invalid| invalid.under(name)));
     }
 
+    /// Complaints that say themselves which fields they are about.
+    pub fn complain_of(&mut self, invalids: Vec<Invalid>) {
+        self.invalids.extend(invalids);
+    }
+
     pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
         match self.take(name) {
             Some(json) => self.parse(name, json),

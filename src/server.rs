@@ -26,7 +26,7 @@ use crate::erase::Eraser;
 use crate::error::{Code, Error};
 use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, free_optional_bodies, render_problems};
 use crate::usage::Recorder;
-use crate::{agents, auth, circles, erase, health, insight, memories, recall, tenants};
+use crate::{agents, auth, circles, erase, health, insight, memories, recall, tenants, warmups};
 
 /// Every feature with routes below `/v1`.
 fn features(cfg: &mut ServiceConfig) {
@@ -37,6 +37,7 @@ fn features(cfg: &mut ServiceConfig) {
     circles::routes(cfg);
     recall::routes(cfg);
     insight::routes(cfg);
+    warmups::routes(cfg);
     erase::routes(cfg);
 }
 
@@ -153,6 +154,7 @@ fn description() -> OpenApi {
         ("agents", "Who remembers."),
         ("circles", "Who shares with whom, and what they work on."),
         ("cache", "What is cached: statistics, flushing."),
+        ("warm-ups", "What will be asked, asked beforehand."),
         ("keys", "Credentials: API keys, and tokens made from them."),
         ("tenant", "One's own tenant: settings, quotas, limits, usage."),
         ("platform", "For the operator: tenants."),

@@ -31,6 +31,7 @@ const MODULES: [(&str, u8); 28] = [
     ("circles", 2),
     ("recall", 2),
     ("insight", 2),
+    ("warmups", 2),
     ("erase", 2),
     ("server", 3),
     ("health", 3),

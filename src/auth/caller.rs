@@ -175,6 +175,8 @@ permits! {
     KeyManager requires KeysManage,
     /// May see what the caches do.
     CacheReader requires CacheRead,
+    /// May see, change and start warm-ups.
+    JobManager requires JobsManage,
     /// May flush the caches.
     CacheManager requires CacheManage,
     /// May see and change its tenant.

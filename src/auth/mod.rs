@@ -20,8 +20,8 @@ mod token;
 mod uses;
 
 pub use caller::{
-    CacheManager, CacheReader, CallQuotas, Caller, CircleManager, CircleReader, Holder, KeyManager, Membership,
-    Operator, PathCircle, Reader, Subject, TenantAdmin, Writer,
+    CacheManager, CacheReader, CallQuotas, Caller, CircleManager, CircleReader, Holder, JobManager, KeyManager,
+    Membership, Operator, PathCircle, Reader, Subject, TenantAdmin, Writer,
 };
 pub use gate::{Question, pass};
 pub use inside::{Place, pass_inside};

@@ -7,6 +7,7 @@ mod embeddings;
 mod limits;
 mod telemetry;
 mod usage;
+mod warmups;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use embeddings::{ApiKey, Embeddings, ProviderName};
 pub use limits::Limits;
 pub use telemetry::Telemetry;
 pub use usage::Usage;
+pub use warmups::Warmups;
 
 /// Everything that can be set. Unknown names are an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ pub struct Config {
     pub usage: Usage,
     pub log: Log,
     pub telemetry: Telemetry,
+    pub warmups: Warmups,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -115,6 +118,7 @@ impl Default for Config {
             usage: Usage::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
+            warmups: Warmups::default(),
         }
     }
 }
@@ -225,6 +229,7 @@ impl Config {
         self.cache.validate()?;
         self.embeddings.validate()?;
         self.limits.validate()?;
+        self.warmups.validate()?;
         self.telemetry.validate()?;
         self.usage.validate()?;
         let pools = [

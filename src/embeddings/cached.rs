@@ -120,6 +120,17 @@ struct Wish {
 }
 
 impl Embedder {
+    /// Sees to it that the vector of a question is in the cache; whether the provider had to be asked.
+    pub async fn warm_query(&self, owner: &Owner, query: &str) -> Result<bool> {
+        if let Some(cache) = &self.cache
+            && let Some(slot) = cache.slot(owner, &TextKey::new(&self.pin, Task::Query, query), Vec::new()).await
+            && cache.holds(&slot, &Wanted::ANY).await
+        {
+            return Ok(false);
+        }
+        self.embed_query(owner, query).await.map(|_| true)
+    }
+
     /// From the cache, then from the provider; in order.
     pub(super) async fn look_up(
         &self,

@@ -12,4 +12,4 @@ mod service;
 pub use canonical::RecallKey;
 pub use model::RecallRequest;
 pub use routes::routes;
-pub use service::warm;
+pub use service::{Warmed, warm};

@@ -8,8 +8,8 @@ use prometheus::{
 };
 
 use crate::config::Telemetry;
-use crate::telemetry::Stages;
 use crate::telemetry::process::Process;
+use crate::telemetry::{Latencies, Stages};
 
 /// Seconds; a stage may take a tenth of a millisecond, a batch of memories minutes.
 const DURATION_BUCKETS: [f64; 16] =
@@ -81,6 +81,11 @@ impl Metrics {
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
         http.requests.with_label_values(&[method, route, status]).inc();
         http.durations.with_label_values(&[method, route, class(status)]).observe(took.as_secs_f64());
+    }
+
+    /// How long requests took since the start.
+    pub fn latencies(&self) -> Latencies {
+        self.http.as_ref().map(|http| Latencies::of(&http.durations)).unwrap_or_default()
     }
 
     pub fn stages(&self) -> &Stages {

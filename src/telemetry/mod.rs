@@ -2,12 +2,14 @@
 //! metric.
 
 mod collector;
+mod latency;
 mod log;
 mod metrics;
 mod process;
 mod stages;
 mod traces;
 
+pub use latency::Latencies;
 pub use log::{init, init_quietly};
 pub use metrics::{InFlight, Metrics, counters, durations};
 pub use stages::{Stage, Stages};

@@ -98,6 +98,8 @@ impl Mode {
     }
 }
 
+const DEFAULT_K: usize = 10;
+
 /// A question.
 #[derive(Debug, Clone, ToSchema)]
 pub struct RecallRequest {
@@ -126,6 +128,21 @@ pub struct RecallRequest {
 }
 
 impl RecallRequest {
+    /// A question with everything else at its default.
+    pub fn plain(query: String) -> Self {
+        Self {
+            query,
+            k: DEFAULT_K,
+            within: Within::default(),
+            mode: Mode::default(),
+            filter: MemoryFilter::default(),
+            min_score: None,
+            token_budget: None,
+            explain: false,
+            cache: CacheUse::default(),
+        }
+    }
+
     /// As it could have been sent, and would be answered the same.
     pub fn to_json(&self) -> Value {
         // Taken apart as a whole, so that no new field can be forgotten.
@@ -151,7 +168,7 @@ impl RecallRequest {
     fn read(json: &Json<'_>, within: impl FnOnce(&mut Fields<'_, '_>) -> Within) -> Result<Self, Vec<Invalid>> {
         let mut fields = Fields::of(json)?;
         let query = fields.required::<Query>("query");
-        let k = fields.optional::<Count<100>>("k").map_or(10, |k| k.0);
+        let k = fields.optional::<Count<100>>("k").map_or(DEFAULT_K, |k| k.0);
         let within = within(&mut fields);
         let mode = fields.optional("mode").unwrap_or_default();
         let filter = fields.optional("filter").unwrap_or_default();

@@ -3,7 +3,7 @@
 
 mod search;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::app::App;
 use crate::auth::{Caller, Membership, Role};
@@ -12,7 +12,7 @@ use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
 use crate::recall::canonical::RecallKey;
-use crate::recall::model::{RecallRequest, Via, ViaKind, Within};
+use crate::recall::model::{Mode, RecallRequest, Via, ViaKind, Within};
 use crate::recall::service::search::compute;
 use crate::usage::{Recalled, Recorder};
 
@@ -80,13 +80,36 @@ pub async fn recall_from_circle(
 }
 
 /// Has the answer to a question ready for whoever asks it next: of the agent that the caller is about, or of its circle.
-pub async fn warm(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Warmth> {
+pub async fn warm(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Warmed> {
     let (key, question) = match caller.path_circle {
         Some(_) => of_circle(caller, request)?,
         None => of_agent(caller, request)?,
     };
     let (sought, question) = (sought(caller, key, &question), Arc::new(question));
-    app.cache.warm(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await
+    let embedding = Arc::new(OnceLock::new());
+    let warmth = app.cache.warm(sought, |to_keep| {
+        let (app, question, embedding) = (app.clone(), question.clone(), embedding.clone());
+        async move {
+            if question.request.mode != Mode::Lexical {
+                embedding.set(app.embedder.warm_query(&question.owner, &question.request.query).await).ok();
+            }
+            // Even without a vector: who asks meanwhile shares in this, and is answered by words.
+            compute(app, question, to_keep).await
+        }
+    });
+    let warmth = warmth.await?;
+    match embedding.get() {
+        Some(Err(error)) => Err(error.copy()),
+        done => Ok(Warmed { warmth, embedded: matches!(done, Some(Ok(true))) }),
+    }
+}
+
+/// An answer that is ready.
+#[derive(Debug, Clone, Copy)]
+pub struct Warmed {
+    pub warmth: Warmth,
+    /// Whether the provider of embeddings had to be asked.
+    pub embedded: bool,
 }
 
 fn of_agent(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Question)> {

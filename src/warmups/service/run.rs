@@ -1,0 +1,118 @@
+//! One run of a warm-up: item by item, at a pace that callers do not feel, each proved fresh by the gate of its own
+//! moment. Where the run before stopped, this one goes on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::app::App;
+use crate::auth::{Caller, pass_inside};
+use crate::cache::Warmth;
+use crate::circles;
+use crate::error::{Code, Error, Result};
+use crate::ids::TenantId;
+use crate::jobs::Lease;
+use crate::recall;
+use crate::telemetry::Latencies;
+use crate::warmups::model::{Pace, Pressure, Report, Warmup};
+use crate::warmups::service::items::{Item, Wanted, items};
+
+/// How often an item is tried whose embedding the provider refuses.
+const ATTEMPTS: u32 = 4;
+
+/// Works one run off and returns its report.
+pub async fn run(app: &Arc<App>, lease: &Lease) -> Result<Value> {
+    let warmup = Warmup::try_from(lease.job().clone())?;
+    let report =
+        lease.progress().map(serde_json::from_value).transpose().map_err(|error| Error::Internal(anyhow!(error)))?;
+    let mut run =
+        WarmRun::begin(app.clone(), lease.tenant(), format!("warm-up {}", warmup.id), report.unwrap_or_default());
+    let items = items(app, lease.tenant(), &warmup.targets).await?;
+    run.report.items = items.len();
+    for item in items.iter().skip(run.report.done()) {
+        run.work(item).await;
+        lease.note(written(&run.report)?);
+    }
+    written(&run.report)
+}
+
+fn written(report: &Report) -> Result<Value> {
+    serde_json::to_value(report).map_err(|error| Error::Internal(error.into()))
+}
+
+struct WarmRun {
+    app: Arc<App>,
+    tenant: TenantId,
+    principal: String,
+    pace: Pace,
+    latencies: Latencies,
+    report: Report,
+}
+
+impl WarmRun {
+    fn begin(app: Arc<App>, tenant: TenantId, principal: String, report: Report) -> Self {
+        let latencies = app.metrics.latencies();
+        let calm = latencies.p99_since(&Latencies::default());
+        let pace = Pace::of(app.config.warmups.items_per_second, calm);
+        Self { app, tenant, principal, pace, latencies, report }
+    }
+
+    /// Makes one item ready, or notes why not; then waits for as long as the pace asks for.
+    async fn work(&mut self, item: &Item) {
+        let started = Instant::now();
+        let mut outcome = self.attempt(item).await;
+        for _ in 1..ATTEMPTS {
+            let pushed_back = outcome.as_ref().is_err_and(is_push_back);
+            self.heed(pushed_back);
+            sleep(self.pace.pause().saturating_sub(started.elapsed())).await;
+            if !pushed_back {
+                break;
+            }
+            outcome = self.attempt(item).await;
+        }
+        self.report.count(&item.name, outcome.map_err(|error| reason(&error)));
+        self.report.milliseconds += started.elapsed().as_millis() as u64;
+    }
+
+    async fn attempt(&mut self, item: &Item) -> Result<Warmth> {
+        if let Wanted::Nothing(reason) = &item.wanted {
+            return Err(Error::refused(Code::InvalidValue, reason.clone()));
+        }
+        let caller = pass_inside(&self.app.db, self.tenant, &item.place, &self.principal).await?;
+        match &item.wanted {
+            Wanted::Recall(request) => self.recall(&caller, request).await,
+            Wanted::Context | Wanted::Nothing(_) => circles::warm_context(self.app.clone(), &caller).await,
+        }
+    }
+
+    async fn recall(&mut self, caller: &Caller, request: &recall::RecallRequest) -> Result<Warmth> {
+        let warmed = recall::warm(self.app.clone(), caller, request.clone()).await?;
+        self.report.embedding_calls += usize::from(warmed.embedded);
+        Ok(warmed.warmth)
+    }
+
+    /// Looks at how callers fare since the last look.
+    fn heed(&mut self, pushed_back: bool) {
+        let now = self.app.metrics.latencies();
+        let p99 = now.p99_since(&self.latencies);
+        if p99.is_some() {
+            self.latencies = now;
+        }
+        self.pace.heed(Pressure { p99, pushed_back });
+    }
+}
+
+/// The provider asks for patience.
+fn is_push_back(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { .. })
+}
+
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Unavailable { detail, .. } => detail.to_string(),
+        other => other.to_string(),
+    }
+}
