@@ -15,7 +15,7 @@ use crate::http::{Body, Problems, cached};
 use crate::ids::ExternalId;
 use crate::memories::check_model;
 use crate::recall::model::{CircleRecallRequest, RecallAnswer, RecallRequest};
-use crate::recall::service::{self, Counters};
+use crate::recall::service::{self, Counters, HotRecalls};
 use crate::telemetry::Stage;
 use crate::usage::Recorder;
 
@@ -38,11 +38,12 @@ async fn recall(
     app: Data<App>,
     circles: Data<RecallCounts>,
     usage: Data<Recorder>,
+    hot: Data<HotRecalls>,
     body: Body<RecallRequest>,
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let counters = Counters { circles: &circles, usage: &usage };
+    let counters = Counters { circles: &circles, usage: &usage, hot: &hot };
     let answer = service::recall(app.clone().into_inner(), counters, &caller, body.0).await?;
     Ok(measured(&app, answer, caller.gate_took, admitted))
 }
@@ -60,11 +61,12 @@ async fn recall_from_circle(
     app: Data<App>,
     circles: Data<RecallCounts>,
     usage: Data<Recorder>,
+    hot: Data<HotRecalls>,
     body: Body<CircleRecallRequest>,
 ) -> Result<HttpResponse> {
     check_model(&app, &caller.embedding_pin)?;
     let admitted = Instant::now();
-    let counters = Counters { circles: &circles, usage: &usage };
+    let counters = Counters { circles: &circles, usage: &usage, hot: &hot };
     let answer = service::recall_from_circle(app.clone().into_inner(), counters, &caller, body.0.0).await?;
     Ok(measured(&app, answer, caller.gate_took, admitted))
 }

@@ -6,4 +6,4 @@ mod routes;
 mod service;
 
 pub use routes::routes;
-pub use service::run;
+pub use service::{run, start_rewarming};

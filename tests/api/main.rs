@@ -29,5 +29,6 @@ mod security;
 mod support;
 mod tenants;
 mod tokens;
+mod warmups;
 mod who_acts;
 mod writes;

@@ -1,12 +1,15 @@
 //! Recall: which scopes, under which name, with what stamp. The cache walks the way from there; see `search` for
 //! how an answer is computed.
 
+mod hot;
 mod search;
+
+pub use hot::{HotRecall, HotRecalls};
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::app::App;
-use crate::auth::{Caller, Membership, Role};
+use crate::auth::{self, Caller, Membership, Role};
 use crate::cache::{Answer, Owner, Sought, Source, Stamp, Wanted, Warmth, fingerprint, millis};
 use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
@@ -62,6 +65,7 @@ struct Question {
 pub struct Counters<'a> {
     pub circles: &'a RecallCounts,
     pub usage: &'a Recorder,
+    pub hot: &'a HotRecalls,
 }
 
 /// What the agent of the path can recall, for this question.
@@ -152,6 +156,7 @@ async fn answer(
     let circles = question.places.iter().filter(|place| place.via.kind == ViaKind::Circle);
     counters.circles.note(caller.tenant, caller.checked_at, circles.map(|place| place.scope));
     note(counters.usage, caller, &question, &answer);
+    note_hot(counters.hot, caller, &question, &answer);
     Ok(answer)
 }
 
@@ -168,6 +173,19 @@ fn note(usage: &Recorder, caller: &Caller, question: &Question, answer: &Answer)
         hit: matches!(answer.source, Source::Hit { .. }),
     };
     usage.note(&recall, || caller.keep_queries.then(|| question.request.to_json().to_string().into_bytes()));
+}
+
+/// Only of tenants that want answers warmed again, and only of answers that are kept.
+fn note_hot(hot: &HotRecalls, caller: &Caller, question: &Question, answer: &Answer) {
+    let Some(digest) = answer.digest.filter(|_| caller.rewarm) else { return };
+    hot.note(caller.tenant, digest, || {
+        let place = match &question.asker {
+            Some(_) => auth::Place::Agent(caller.subject.as_ref()?.id.clone()),
+            None => auth::Place::Circle(caller.path_circle.as_ref()?.id.clone()),
+        };
+        let scopes = question.places.iter().map(|place| place.scope).collect();
+        Some(HotRecall::new(caller.tenant, place, question.request.clone(), scopes))
+    });
 }
 
 /// The gate says which circles the agent is a member of now; nothing else is searched.

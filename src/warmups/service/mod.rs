@@ -1,10 +1,12 @@
 //! Use cases of warm-ups: keeping them, and working one off.
 
 mod items;
+mod rewarm;
 mod run;
 mod runs;
 mod top;
 
+pub use rewarm::start as start_rewarming;
 pub use run::run;
 pub use runs::{cancel, find_run, list_runs, start};
 

@@ -94,6 +94,8 @@ impl TestApp {
         config.http.bind = SocketAddr::from(([127, 0, 0, 1], 0));
         config.http.workers = 1;
         config.http.drain_secs = 1;
+        // What is a hit and what is not is for most tests to say.
+        config.warmups.rewarm = false;
         change(&mut config);
         let embedder = Embedder::start(&config).expect("the embedder starts");
         let redis = config.cache.redis_url.clone();

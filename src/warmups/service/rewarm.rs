@@ -1,0 +1,126 @@
+//! Warming again: when a change makes an answer worthless that is asked for often, it is computed anew before somebody
+//! asks. Rests on events, which may be lost: then the next to ask computes it, as always.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounterVec;
+use rand::RngExt;
+
+use crate::app::{App, Ending};
+use crate::auth::pass_inside;
+use crate::cache::Warmth;
+use crate::error::Result;
+use crate::events::{Delivery, Event, Notice, Subscription};
+use crate::recall::{self, HotRecall, HotRecalls};
+use crate::telemetry::{Latencies, counters};
+use crate::warmups::model::{Pace, Pressure};
+
+/// Between a change and warming again: many changes in a row are one, and of many instances with one Redis the first
+/// computes and the others find it done.
+const SETTLES: std::ops::Range<u64> = 50..150;
+
+/// Answers that wait to be computed; what comes beyond is computed by who asks.
+const MOST_WAITING: usize = 1_000;
+
+const PRINCIPAL: &str = "warming again";
+
+/// Listens until the app ends.
+pub fn start(app: &Arc<App>, hot: Arc<HotRecalls>) -> anyhow::Result<()> {
+    if !app.config.warmups.rewarm {
+        return Ok(());
+    }
+    let counted = counters(
+        "cairn_rewarms_total",
+        "Answers asked for often that a change made worthless, by what warming them again came to.",
+        &["outcome"],
+    )?;
+    for outcome in ["warmed", "already", "failed", "unwanted"] {
+        counted.with_label_values(&[outcome]);
+    }
+    app.metrics.register(Box::new(counted.clone()))?;
+    let (heard, rewarming) = (app.bus.subscribe("rewarm"), app.clone());
+    app.accompany(|ending| Rewarming::new(rewarming, hot, counted).follow(heard, ending));
+    Ok(())
+}
+
+struct Rewarming {
+    app: Arc<App>,
+    hot: Arc<HotRecalls>,
+    counted: IntCounterVec,
+    /// What is to be computed, not before when.
+    waiting: VecDeque<(Instant, Arc<HotRecall>)>,
+    pace: Pace,
+    latencies: Latencies,
+}
+
+impl Rewarming {
+    fn new(app: Arc<App>, hot: Arc<HotRecalls>, counted: IntCounterVec) -> Self {
+        let pace = Pace::of(app.config.warmups.rewarms_per_second, None);
+        let latencies = app.metrics.latencies();
+        Self { app, hot, counted, waiting: VecDeque::new(), pace, latencies }
+    }
+
+    async fn follow(mut self, mut heard: Subscription, mut ending: Ending) {
+        loop {
+            let due = self.waiting.front().map(|(due, _)| *due);
+            tokio::select! {
+                delivery = heard.next() => match delivery {
+                    Some(Delivery::Notice(notice)) => self.hear(&notice),
+                    Some(Delivery::Lagged(_)) => {}
+                    None => return,
+                },
+                () = until(due) => self.work().await,
+                _ = ending.within(Duration::MAX) => return,
+            }
+        }
+    }
+
+    /// Whoever flushes wants answers gone.
+    fn hear(&mut self, notice: &Notice) {
+        if matches!(notice.event, Event::CacheFlushed { .. } | Event::TenantErased) {
+            return;
+        }
+        let settles = Duration::from_millis(rand::rng().random_range(SETTLES));
+        let room = MOST_WAITING.saturating_sub(self.waiting.len());
+        let due = Instant::now() + settles;
+        self.waiting.extend(self.hot.take(&notice.scopes).into_iter().take(room).map(|recall| (due, recall)));
+    }
+
+    async fn work(&mut self) {
+        let Some((_, recall)) = self.waiting.pop_front() else { return };
+        let outcome = match self.warm(&recall).await {
+            Ok(Some(Warmth::Warmed)) => "warmed",
+            Ok(Some(Warmth::Already)) => "already",
+            Ok(None) => "unwanted",
+            Ok(Some(Warmth::Impossible)) | Err(_) => "failed",
+        };
+        self.counted.with_label_values(&[outcome]).inc();
+        let now = self.app.metrics.latencies();
+        let p99 = now.p99_since(&self.latencies);
+        if p99.is_some() {
+            self.latencies = now;
+        }
+        self.pace.heed(Pressure { p99, pushed_back: outcome == "failed" });
+        tokio::time::sleep(self.pace.pause()).await;
+    }
+
+    /// None: the tenant does not want it.
+    async fn warm(&self, hot: &HotRecall) -> Result<Option<Warmth>> {
+        let caller = pass_inside(&self.app.db, hot.tenant, &hot.place, PRINCIPAL).await?;
+        if !caller.rewarm {
+            return Ok(None);
+        }
+        let warmed = recall::warm(self.app.clone(), &caller, hot.request.clone()).await?;
+        Ok(Some(warmed.warmth))
+    }
+}
+
+/// For ever, where there is nothing to wait for.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
