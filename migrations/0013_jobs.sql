@@ -193,6 +193,8 @@ AS $$
            WHEN 'purge_circle_figures' THEN
                 EXISTS (SELECT FROM circle_recalls m WHERE m.tenant_id = t.tenant_id AND m.minute < o.start)
                 OR EXISTS (SELECT FROM circle_events m WHERE m.tenant_id = t.tenant_id AND m.happened_at < o.start)
+           WHEN 'purge_signing_keys' THEN
+                t.tenant_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
            ELSE true
            END
      ORDER BY t.tenant_id

@@ -46,6 +46,11 @@ pub struct App {
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
+    /// Whether it has come.
+    pub fn has_come(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits so long, or for the end; whether that came.
     pub async fn within(&mut self, time: Duration) -> bool {
         timeout(time, self.0.wait_for(|ended| *ended)).await.is_ok()

@@ -35,5 +35,6 @@ pub mod erase; // what takes several features' stores
 
 // Assembly: the only place that lists features.
 pub mod server; // middleware, routes, specification
+pub mod scheduler; // the clock and the workers of jobs
 pub mod health; // the open routes
 pub mod cli; // one file a verb

@@ -27,7 +27,7 @@ use crate::error::{Code, Error};
 use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, free_optional_bodies, render_problems};
 use crate::recall::HotRecalls;
 use crate::usage::Recorder;
-use crate::{agents, auth, circles, erase, health, insight, memories, recall, tenants, warmups};
+use crate::{agents, auth, circles, erase, health, insight, memories, recall, scheduler, tenants, warmups};
 
 /// Every feature with routes below `/v1`.
 fn features(cfg: &mut ServiceConfig) {
@@ -64,6 +64,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     let hot = Arc::new(HotRecalls::new(&app.config.warmups));
     warmups::start_rewarming(&app, hot.clone())?;
     let hot = Data::from(hot);
+    scheduler::start(&app)?;
     let eraser = Data::from(Eraser::start(app.db.clone()));
     let idempotency = Data::new(IdempotencySecret::of(&app.cursor_key)?);
     let server = HttpServer::new({

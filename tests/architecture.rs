@@ -34,32 +34,29 @@ const MODULES: [(&str, u8); 28] = [
     ("warmups", 2),
     ("erase", 2),
     ("server", 3),
+    ("scheduler", 3),
     ("health", 3),
     ("cli", 3),
 ];
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    (
-        "model",
-        &[
-            "model",
-            "fields",
-            "key",
-            "permission",
-            "role",
-            "token",
-            "text",
-            "patch",
-            "rank",
-            "pack",
-            "canonical",
-            "schedule",
-        ],
-    ),
+    ("model", &["model", "fields", "key", "permission", "role", "token", "text", "patch", "rank", "pack", "canonical"]),
     (
         "store",
-        &["store", "locks", "gate", "signing", "filter", "placements", "candidates", "history", "proof", "shares"],
+        &[
+            "store",
+            "locks",
+            "gate",
+            "signing",
+            "filter",
+            "placements",
+            "candidates",
+            "history",
+            "proof",
+            "removals",
+            "shares",
+        ],
     ),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),
     ("routes", &["routes", "caller", "middleware", "inside", "sabotage"]),

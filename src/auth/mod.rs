@@ -33,6 +33,7 @@ pub use permission::{Permission, Permissions};
 pub use role::Role;
 pub use routes::routes;
 pub use service::{create_key, insert_key, key_tenant, list_keys, register_key, revoke_key, rotate_signing};
+pub use signing::purge_signing_keys;
 pub use store::delete_agent_keys;
 pub use token::Token;
 pub use uses::KeyUses;

@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use jsonwebtoken::EncodingKey;
 use rand::RngExt;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::error::{Code, ConstraintExt, Error, Result};
 use crate::ids::SigningKeyId;
@@ -71,6 +71,12 @@ pub async fn rotate(pool: &PgPool, seal: &SecretKey, at_once: bool) -> Result<Si
         Error::refused(Code::WrongState, "another rotation is going on; try again")
     })?;
     Ok(fresh.id)
+}
+
+/// Deletes keys that verify no more; returns how many.
+pub async fn purge_signing_keys(conn: &mut PgConnection) -> Result<u64> {
+    let done = sqlx::query("DELETE FROM signing_keys WHERE retires_at <= now()").execute(conn).await?;
+    Ok(done.rows_affected())
 }
 
 /// A key that nobody has seen yet.

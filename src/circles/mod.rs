@@ -9,3 +9,4 @@ mod routes;
 pub use model::{MOST_CIRCLES, MOST_MEMBERS};
 pub use routes::routes;
 pub use service::{RecallCounts, leave_all, list_members, overview, transfer, warm_context};
+pub use store::purge::{FIGURES_KEPT, purge_figures};

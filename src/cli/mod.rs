@@ -10,6 +10,7 @@ mod failure;
 mod first_start;
 mod healthcheck;
 mod import;
+mod jobs;
 mod key;
 mod latency;
 mod progress;
@@ -66,6 +67,9 @@ enum Verb {
     /// See circles, and hand one over to another owner.
     #[command(subcommand)]
     Circle(circle::Verb),
+    /// See jobs and their runs, and run one now.
+    #[command(subcommand)]
+    Jobs(jobs::Verb),
     /// Remember what is in a JSONL file.
     Import(import::Args),
     /// Ask what an agent recalls.
@@ -120,6 +124,7 @@ async fn dispatch(verb: Verb, loaded: Loaded) -> anyhow::Result<ExitCode> {
         Verb::Tenant(verb) => tenant::run(verb, &loaded.config).await,
         Verb::Key(verb) => key::run(verb, &loaded.config).await,
         Verb::Circle(verb) => circle::run(verb, &loaded.config).await,
+        Verb::Jobs(verb) => jobs::run(verb, &loaded.config).await,
         Verb::Import(args) => import::run(args, &loaded.config).await,
         Verb::Recall(args) => recall::run(args, &loaded.config).await,
         Verb::Eval(args) => eval::run(args, &loaded.config).await,

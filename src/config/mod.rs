@@ -4,6 +4,7 @@
 mod auth;
 mod cache;
 mod embeddings;
+mod jobs;
 mod limits;
 mod telemetry;
 mod usage;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::{Auth, Issuer};
 pub use cache::Cache;
 pub use embeddings::{ApiKey, Embeddings, ProviderName};
+pub use jobs::Jobs;
 pub use limits::Limits;
 pub use telemetry::Telemetry;
 pub use usage::Usage;
@@ -44,6 +46,7 @@ pub struct Config {
     pub embeddings: Embeddings,
     pub limits: Limits,
     pub usage: Usage,
+    pub jobs: Jobs,
     pub log: Log,
     pub telemetry: Telemetry,
     pub warmups: Warmups,
@@ -116,6 +119,7 @@ impl Default for Config {
             embeddings: Embeddings::default(),
             limits: Limits::default(),
             usage: Usage::default(),
+            jobs: Jobs::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             warmups: Warmups::default(),
@@ -145,7 +149,7 @@ impl Default for Database {
             gate_connections: 8,
             search_connections: 8,
             write_connections: 16,
-            background_connections: 2,
+            background_connections: 4,
             acquire_timeout_ms: 1_000,
             read_timeout_ms: 2_000,
             write_timeout_ms: 5_000,
@@ -232,6 +236,7 @@ impl Config {
         self.warmups.validate()?;
         self.telemetry.validate()?;
         self.usage.validate()?;
+        self.jobs.validate()?;
         let pools = [
             ("gate", self.database.gate_connections),
             ("search", self.database.search_connections),

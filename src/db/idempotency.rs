@@ -13,6 +13,9 @@ use crate::db::{Db, TenantConn};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
 
+/// For how long a write sent again is answered with what the first sending came to.
+pub const RECEIPTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A keyed hash: equal for equal input, and tells nothing else.
 pub type Fingerprint = [u8; 32];
 
@@ -81,26 +84,24 @@ impl Db {
             None => Ok(None),
         }
     }
+}
 
-    /// Deletes at most `limit` of a tenant's rows that no longer count; returns how many.
-    pub async fn purge_idempotency_keys(&self, tenant: TenantId, limit: i64) -> Result<u64> {
-        let mut tx = self.write(tenant).await?;
-        let done = sqlx::query(
-            "DELETE FROM idempotency_keys
-              WHERE tenant_id = $1
-                AND request_hash = ANY(ARRAY(SELECT request_hash FROM idempotency_keys
-                                              WHERE tenant_id = $1 AND created_at <= now() - interval '24 hours'
-                                              ORDER BY created_at
-                                              LIMIT $2
-                                                FOR UPDATE SKIP LOCKED))",
-        )
-        .bind(tenant)
-        .bind(limit)
-        .execute(&mut **tx)
-        .await?;
-        tx.commit(&[]).await?;
-        Ok(done.rows_affected())
-    }
+/// Deletes at most `limit` of a tenant's receipts that no longer count; returns how many.
+pub async fn purge_receipts(conn: &mut TenantConn, tenant: TenantId, limit: i64) -> Result<u64> {
+    let done = sqlx::query(
+        "DELETE FROM idempotency_keys
+          WHERE tenant_id = $1
+            AND request_hash = ANY(ARRAY(SELECT request_hash FROM idempotency_keys
+                                          WHERE tenant_id = $1 AND created_at <= now() - interval '24 hours'
+                                          ORDER BY created_at
+                                          LIMIT $2
+                                            FOR UPDATE SKIP LOCKED))",
+    )
+    .bind(tenant)
+    .bind(limit)
+    .execute(&mut **conn)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 impl Keyed {

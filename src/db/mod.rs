@@ -29,7 +29,7 @@ mod write;
 use door::Door;
 use waits::{Waits, Work};
 
-pub use idempotency::{Fingerprint, Idempotency, Intent};
+pub use idempotency::{Fingerprint, Idempotency, Intent, RECEIPTS_KEPT, purge_receipts};
 pub use migrate::{MIGRATOR, migrate, pending_migrations};
 pub use selfcheck::self_check;
 pub use tenant::TenantConn;

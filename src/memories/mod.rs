@@ -11,6 +11,7 @@ mod locks;
 mod history;
 mod placements;
 mod proof;
+mod removals;
 mod shares;
 mod service;
 mod routes;
@@ -21,6 +22,8 @@ pub use model::{Memory, NewMemory, Reach};
 pub use placements::halved;
 pub use proof::Proof;
 pub use routes::routes;
-pub use service::{Outcome, Remembered, check_model, clear_circle, erase_author, purge_expired, unshare_all_of};
+pub use service::{
+    Outcome, Remembered, check_model, clear_circle, erase_author, purge_expired, purge_removals, unshare_all_of,
+};
 pub use store::find_many;
 pub use text::terms;

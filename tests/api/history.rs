@@ -179,7 +179,7 @@ async fn what_expires_leaves_no_trace() {
     sqlx::raw_sql(expire).execute(&mut superuser).await.expect("expires");
     let history_path = format!("{}/history", path(&memory));
     tenant.get(&history_path).await.assert_problem(404, "not_found");
-    assert_eq!(cairn::memories::purge_expired(app.db().clone(), tenant.id, 10).await.expect("purges"), 1);
+    assert_eq!(app.purge_expired(tenant.id, 10).await, 1);
     tenant.get(&history_path).await.assert_problem(404, "not_found");
     assert!(!everything(&app).await.contains("brief"));
 }

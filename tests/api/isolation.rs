@@ -3,7 +3,6 @@
 
 use cairn::db::self_check;
 use cairn::ids::TenantId;
-use cairn::memories::purge_expired;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -11,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use crate::circles::circle_of;
 use crate::harness::proxy::Proxy;
 use crate::harness::{Answer, Client, Tenant, TestApp};
+use crate::jobs;
 use crate::who_acts::circles::{self, Place};
 use crate::who_acts::operations;
 
@@ -113,6 +113,8 @@ async fn twins(app: &TestApp) -> (Tenant, Tenant) {
         let memory = json!({"content": own, "key": "k", "tags": ["t"], "circles": ["kitchen"]});
         tenant.remember_as("ada", memory).await;
         tenant.post("/v1/circles/kitchen/tasks", json!({"title": own, "assignee": "bob"})).await.expect(201);
+        let job = jobs::new_job(app, tenant.id, "0 0 1 1 *").await;
+        jobs::enqueue(app, tenant.id, job).await;
     }
     (one, two)
 }
@@ -214,7 +216,7 @@ async fn a_session_of_one_tenant_reads_and_writes_nothing_of_another() {
         let caller = argument.client.at(instance.url());
         try_everything(&caller, &memory).await;
         try_every_route_of_circles(&caller, &memory, &task).await;
-        assert_eq!(purge_expired(instance.db().clone(), argument.id, 10).await.expect("runs"), 0);
+        assert_eq!(instance.purge_expired(argument.id, 10).await, 0);
     }
     assert_eq!((rows(&app, one.id).await, rows(&app, two.id).await), before, "something was written");
 }

@@ -15,6 +15,7 @@ mod harness;
 mod history;
 mod idempotency;
 mod isolation;
+mod jobs;
 mod memories;
 mod migrations;
 mod openai;

@@ -1,6 +1,5 @@
 //! Memories: remembered once, edited, listed, forgotten.
 
-use cairn::memories::purge_expired;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, TestApp};
@@ -230,8 +229,8 @@ async fn what_has_expired_is_absent_and_gets_purged() {
     let again = tenant.remember_as("ada", json!({"content": "short lived", "key": "k"})).await;
     assert_ne!(again["id"], memory["id"]);
     remember_briefly(&tenant, &app, json!({"content": "gone soon", "expires_at": "2999-01-01T00:00:00Z"})).await;
-    assert_eq!(purge_expired(app.db().clone(), tenant.id, 100).await.expect("purges"), 1);
-    assert_eq!(purge_expired(app.db().clone(), tenant.id, 100).await.expect("purges"), 0);
+    assert_eq!(app.purge_expired(tenant.id, 100).await, 1);
+    assert_eq!(app.purge_expired(tenant.id, 100).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

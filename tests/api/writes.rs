@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cairn::memories::purge_expired;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -147,7 +146,7 @@ async fn act(mutation: Mutation, app: &TestApp, client: &Client, scene: &Scene, 
         Mutation::ForgetMatching => client.post("/v1/agents/ada/forget", json!({"filter": {"tags_any": ["t"]}})).await,
         Mutation::Erase => client.delete("/v1/agents/ada").await,
         Mutation::Purge => {
-            purge_expired(app.db().clone(), scene.tenant.id, 100).await.expect("purges");
+            app.purge_expired(scene.tenant.id, 100).await;
             return 0;
         }
     };

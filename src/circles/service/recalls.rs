@@ -70,6 +70,5 @@ impl RecallCounts {
 async fn write(db: &Db, tenant: TenantId, counts: &Counts) -> Result<()> {
     let mut tx = db.write(tenant).await?;
     recalls::add(&mut tx, tenant, counts).await?;
-    recalls::delete_old(&mut tx, tenant, counts).await?;
     tx.commit(&[]).await
 }

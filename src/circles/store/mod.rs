@@ -7,6 +7,7 @@ pub mod log;
 pub mod members;
 pub mod metrics;
 pub mod moves;
+pub mod purge;
 pub mod recalls;
 pub mod task_locks;
 pub mod tasks;

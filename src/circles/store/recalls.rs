@@ -29,17 +29,3 @@ pub async fn add(conn: &mut TenantConn, tenant: TenantId, counts: &HashMap<(Scop
     .await?;
     Ok(())
 }
-
-/// Of these scopes, what is older than anybody can ask for.
-pub async fn delete_old(conn: &mut TenantConn, tenant: TenantId, counts: &HashMap<(ScopeId, i64), i64>) -> Result<()> {
-    let scopes: Vec<ScopeId> = counts.keys().map(|(scope, _)| *scope).collect();
-    sqlx::query(
-        "DELETE FROM circle_recalls
-          WHERE tenant_id = $1 AND scope_id = ANY($2) AND minute < now() - interval '91 days'",
-    )
-    .bind(tenant)
-    .bind(scopes)
-    .execute(&mut **conn)
-    .await?;
-    Ok(())
-}

@@ -123,6 +123,7 @@ fn without_local_layer(mut config: Config) -> Config {
     config.cache.local_mb = 0;
     config.database.write_connections = 1;
     config.database.background_connections = 1;
+    config.jobs.enabled = false;
     config.embeddings.threads = 1;
     config
 }

@@ -24,8 +24,9 @@ impl Due {
             std::iter::successors(schedule.next_after(start), |due| schedule.next_after(*due))
                 .take_while(|due| *due <= now)
                 .collect();
-        if due.is_empty() {
-            due.extend(schedule.last_until(now, since));
+        if due.is_empty() && since <= now {
+            // What was announced is kept, even where the rules of the zone have changed since.
+            due.push(schedule.last_until(now, since).unwrap_or(since));
         }
         Self { now: due, next: schedule.next_after(now) }
     }

@@ -1,5 +1,7 @@
 //! Forgetting: one memory, those that match, those that have expired, all of an agent.
 
+use std::time::Duration;
+
 use crate::agents;
 use crate::db::{Db, Intent, WriteTx};
 use crate::error::{Error, Result};
@@ -8,7 +10,7 @@ use crate::http::IfMatch;
 use crate::ids::{AgentUid, ExternalId, MemoryId, ScopeId, TenantId};
 use crate::memories::model::{Reach, check_author};
 use crate::memories::service::{bump_all, numbered};
-use crate::memories::{MemoryFilter, locks, placements, shares, store};
+use crate::memories::{MemoryFilter, locks, placements, removals, shares, store};
 use crate::usage;
 
 /// Forgets one memory, everywhere.
@@ -45,16 +47,21 @@ pub async fn forget_matching(db: Db, intent: Intent, agent: ExternalId, filter: 
     Ok(forgotten)
 }
 
-/// Deletes at most `limit` memories that have expired by the database's clock; returns how many.
-pub async fn purge_expired(db: Db, tenant: TenantId, limit: i64) -> Result<u64> {
-    let mut tx = db.write(tenant).await?;
-    let locked = locks::lock_expired(&mut tx, tenant, limit).await?;
-    let touched = bump_all(&mut tx, tenant, &locked, &[]).await?;
-    remove(&mut tx, tenant, &locked, &touched, None).await?;
-    if !touched.is_empty() {
-        tx.commit(&touched).await?;
-    }
-    Ok(locked.len() as u64)
+/// Deletes at most `limit` memories that have expired by the database's clock. Returns how many, and the scopes that
+/// were touched, which are bumped.
+pub async fn purge_expired(tx: &mut WriteTx, tenant: TenantId, limit: i64) -> Result<(u64, Vec<ScopeId>)> {
+    let locked = locks::lock_expired(tx, tenant, limit).await?;
+    let touched = bump_all(tx, tenant, &locked, &[]).await?;
+    remove(tx, tenant, &locked, &touched, None).await?;
+    Ok((locked.len() as u64, touched))
+}
+
+/// Deletes at most `limit` notes of what left a scope so long ago; returns how many. An index that is older than the
+/// notes that are left reads its scope again.
+pub async fn purge_removals(tx: &mut WriteTx, tenant: TenantId, kept: Duration, limit: i64) -> Result<u64> {
+    let scopes = removals::list_scopes(tx, tenant, kept, limit).await?;
+    tx.lock_scopes(&scopes).await?;
+    removals::delete(tx, tenant, &scopes, kept, limit).await
 }
 
 /// Takes all memories of an agent along with it, within the transaction that deletes the agent. Returns how many, and

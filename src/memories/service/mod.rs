@@ -14,7 +14,7 @@ mod share;
 pub use circle::{clear_circle, unshare_all_of};
 pub use edit::{Edit, edit};
 pub use export::Export;
-pub use forget::{erase_author, forget, forget_matching, purge_expired};
+pub use forget::{erase_author, forget, forget_matching, purge_expired, purge_removals};
 pub use history::{HistoryRequest, history};
 pub use remember::{Outcome, Remembered, remember, remembered_before};
 pub use share::{Sharing, share, unshare};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use cairn::memories;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -96,8 +95,7 @@ async fn mutate(pair: &Pair, client: &Client, change: &str) {
             client.post(remember, memory).await.expect(201);
             warm(pair).await;
             tokio::time::sleep(SOON).await;
-            let (db, tenant) = (pair.there.db().clone(), pair.tenant.id);
-            assert_eq!(memories::purge_expired(db, tenant, 100).await.expect("purged"), 1);
+            assert_eq!(pair.there.purge_expired(pair.tenant.id, 100).await, 1);
         }
         "a new incarnation" => {
             client.delete("/v1/agents/ada").await.expect(200);

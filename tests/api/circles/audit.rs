@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cairn::events::{Delivery, Event};
-use cairn::memories::purge_expired;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -78,7 +77,7 @@ async fn every_way_to_go_ends_the_share() {
     assert_eq!(open().await, 1);
     tenant.patch(&path_of(&expired), json!({"expires_at": soon()})).await.expect(200);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(purge_expired(app.db().clone(), tenant.id, 10).await.expect("purges"), 1);
+    assert_eq!(app.purge_expired(tenant.id, 10).await, 1);
     assert_eq!(open().await, 0);
     let left: i64 =
         sqlx::query_scalar("SELECT (SELECT count(*) FROM placements) + (SELECT count(*) FROM placement_terms)")

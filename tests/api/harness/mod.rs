@@ -17,7 +17,7 @@ use cairn::embeddings::Embedder;
 use cairn::ids::{ExternalId, KeyId, TenantId};
 use cairn::secrets::SecretKey;
 use cairn::words::Name;
-use cairn::{server, tenants};
+use cairn::{memories, server, tenants};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
@@ -78,6 +78,11 @@ impl TestApp {
         Self::over(self.database.clone(), self.database.options(), self.secret_key.clone(), |_| {}).await
     }
 
+    /// The same with settings other than those of the tests.
+    pub async fn sibling_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(self.database.clone(), self.database.options(), self.secret_key.clone(), change).await
+    }
+
     /// Another instance that reaches the database by way of something else.
     pub async fn sibling_through(&self, options: PgConnectOptions, change: impl FnOnce(&mut Config)) -> Self {
         Self::over(self.database.clone(), options, self.secret_key.clone(), change).await
@@ -96,6 +101,8 @@ impl TestApp {
         config.http.drain_secs = 1;
         // What is a hit and what is not is for most tests to say.
         config.warmups.rewarm = false;
+        // What a test sees is what it did itself.
+        config.jobs.enabled = false;
         change(&mut config);
         let embedder = Embedder::start(&config).expect("the embedder starts");
         let redis = config.cache.redis_url.clone();
@@ -110,6 +117,16 @@ impl TestApp {
 
     pub fn db(&self) -> &Db {
         &self.app.db
+    }
+
+    /// Deletes what has expired in a tenant; returns how many memories.
+    pub async fn purge_expired(&self, tenant: TenantId, limit: i64) -> u64 {
+        let mut tx = self.db().write(tenant).await.expect("begins");
+        let (purged, touched) = memories::purge_expired(&mut tx, tenant, limit).await.expect("purges");
+        if purged > 0 {
+            tx.commit(&touched).await.expect("commits");
+        }
+        purged
     }
 
     pub fn url(&self) -> String {
