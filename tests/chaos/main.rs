@@ -8,6 +8,7 @@ mod controls;
 mod faults;
 mod history;
 mod instance;
+mod jobs;
 mod report;
 mod restore;
 mod runs;
