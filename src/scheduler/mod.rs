@@ -32,7 +32,7 @@ pub fn start(app: &Arc<App>) -> anyhow::Result<()> {
     app.accompany(|ending| planner::run(app.db.clone(), metrics.clone(), clock.ticks(), ending));
     let claimer = Claimer {
         worker: WorkerId::random(),
-        kinds: Chore::ALL.iter().copied().map(Kind::Chore).collect(),
+        kinds: Chore::ALL.iter().copied().map(Kind::Chore).chain([Kind::WarmUp]).collect(),
         lease: Duration::from_secs(settings.lease_secs),
     };
     for _ in 0..settings.workers {

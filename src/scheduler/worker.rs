@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -14,6 +13,7 @@ use crate::jobs::{self, Claim, Claimer, Kind, Lease, RunState, Standing};
 use crate::scheduler::clock::Ticks;
 use crate::scheduler::maintenance;
 use crate::scheduler::metrics::JobMetrics;
+use crate::warmups;
 
 /// A run that is to be cancelled hears of it with a heartbeat.
 const LONGEST_BEAT: Duration = Duration::from_secs(2);
@@ -98,7 +98,7 @@ impl Worker {
 async fn perform(app: Arc<App>, lease: Arc<Lease>) -> Result<Value> {
     match lease.job().kind {
         Kind::Chore(chore) => maintenance::perform(&app, &lease, chore).await,
-        Kind::WarmUp => Err(Error::Internal(anyhow!("no worker of this version claims warm-ups"))),
+        Kind::WarmUp => warmups::run(&app, &lease).await,
     }
 }
 
