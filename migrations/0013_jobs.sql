@@ -80,7 +80,7 @@ GRANT EXECUTE ON FUNCTION due_jobs(bigint) TO cairn_app;
 -- is just committing for is left alone. `outcome` says what became of the run: claimed, taken_over, or, where nobody
 -- is to work on it any more, given_up or cancelled.
 CREATE FUNCTION claim_job_run(claimer uuid, lease_secs double precision, known_kinds text[], most_attempts integer)
-RETURNS TABLE (tenant_id uuid, job_id uuid, due_at timestamptz, outcome text)
+RETURNS TABLE (tenant_id uuid, job_id uuid, due_at timestamptz, kind text, outcome text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = cairn, pg_temp
 AS $$
@@ -125,7 +125,9 @@ BEGIN
                report = r.progress, worker = NULL, lease_until = NULL, finished_at = moment
          WHERE r.tenant_id = run.tenant_id AND r.job_id = run.job_id AND r.due_at = run.due_at;
     END IF;
-    RETURN QUERY SELECT run.tenant_id, run.job_id, run.due_at, outcome;
+    RETURN QUERY
+    SELECT run.tenant_id, run.job_id, run.due_at, j.kind, outcome
+      FROM jobs j WHERE j.tenant_id = run.tenant_id AND j.job_id = run.job_id;
 END
 $$;
 GRANT EXECUTE ON FUNCTION claim_job_run(uuid, double precision, text[], integer) TO cairn_app;

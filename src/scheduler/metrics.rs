@@ -44,8 +44,13 @@ impl JobMetrics {
         metrics.register(Box::new(self.lost.clone()))
     }
 
-    pub fn ran(&self, kind: Kind, outcome: &str, took: Duration) {
+    /// A run that nobody works on any more.
+    pub fn ended(&self, kind: Kind, outcome: &str) {
         self.runs.with_label_values(&[kind.name(), outcome]).inc();
+    }
+
+    pub fn ran(&self, kind: Kind, outcome: &str, took: Duration) {
+        self.ended(kind, outcome);
         self.durations.with_label_values(&[kind.name()]).observe(took.as_secs_f64());
     }
 

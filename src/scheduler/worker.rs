@@ -66,8 +66,9 @@ impl Worker {
                 self.see_through(Arc::new(lease), ending).await;
                 true
             }
-            Ok(Claim::Ended { tenant, job, given_up }) => {
-                tracing::warn!(%tenant, %job, given_up, "a run whose worker was lost is ended");
+            Ok(Claim::Ended { tenant, job, kind, state }) => {
+                self.metrics.ended(kind, state.name());
+                tracing::warn!(kind = kind.name(), %tenant, %job, outcome = state.name(), "a run whose worker was lost is ended");
                 true
             }
             Err(error) => {

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{JobId, TenantId, WorkerId};
-use crate::jobs::model::Kind;
+use crate::jobs::model::{Kind, RunState};
 use crate::jobs::service::Lease;
 use crate::jobs::store::{self, ClaimRow};
 
@@ -34,7 +34,8 @@ pub enum Claim {
     Ended {
         tenant: TenantId,
         job: JobId,
-        given_up: bool,
+        kind: Kind,
+        state: RunState,
     },
 }
 
@@ -46,10 +47,14 @@ pub async fn claim(db: &Db, claimer: &Claimer) -> Result<Claim> {
     match row.outcome.as_str() {
         "claimed" => Ok(lease(db, claimer, &row).await?.map_or(Claim::Nothing, Claim::Run)),
         "taken_over" => Ok(lease(db, claimer, &row).await?.map_or(Claim::Nothing, Claim::TakenOver)),
-        "cancelled" => Ok(Claim::Ended { tenant: row.tenant_id, job: row.job_id, given_up: false }),
-        "given_up" => Ok(Claim::Ended { tenant: row.tenant_id, job: row.job_id, given_up: true }),
+        "cancelled" => Ok(ended(&row, RunState::Cancelled)),
+        "given_up" => Ok(ended(&row, RunState::Failed)),
         other => Err(Error::Internal(anyhow!("a claim came to {other:?}"))),
     }
+}
+
+fn ended(row: &ClaimRow, state: RunState) -> Claim {
+    Claim::Ended { tenant: row.tenant_id, job: row.job_id, kind: row.kind, state }
 }
 
 /// None: the job was deleted meanwhile.

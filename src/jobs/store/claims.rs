@@ -26,6 +26,8 @@ pub struct ClaimRow {
     pub tenant_id: TenantId,
     pub job_id: JobId,
     pub due_at: OffsetDateTime,
+    #[sqlx(try_from = "String")]
+    pub kind: Kind,
     pub outcome: String,
 }
 

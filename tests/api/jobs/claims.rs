@@ -106,7 +106,7 @@ async fn a_run_that_loses_its_workers_is_given_up() {
         tokio::time::sleep(SHORT).await;
     }
     let ended = jobs::claim(app.db(), &claimer(SHORT)).await.expect("claims");
-    assert!(matches!(ended, Claim::Ended { given_up: true, .. }));
+    assert!(matches!(ended, Claim::Ended { state: RunState::Failed, .. }));
     let run = runs(&app, tenant, job).await.pop().expect("a run");
     assert_eq!((run.state, run.error.as_deref()), (RunState::Failed, Some("lost its worker 5 times")));
     assert!(claim(&app, &claimer(SHORT)).await.is_none());
@@ -156,7 +156,7 @@ async fn a_run_that_is_cancelled_is_not_begun_or_hears_of_it() {
     assert!(cancel(lost).await);
     tokio::time::sleep(SHORT).await;
     let ended = jobs::claim(app.db(), &claimer(LONG)).await.expect("claims");
-    assert!(matches!(ended, Claim::Ended { given_up: false, .. }));
+    assert!(matches!(ended, Claim::Ended { state: RunState::Cancelled, .. }));
     assert_eq!(lease.heartbeat().await.expect("answers"), Standing::Lost);
     let states: Vec<RunState> = runs(&app, tenant, job).await.iter().map(|run| run.state).collect();
     assert_eq!(states, [RunState::Cancelled; 3]);

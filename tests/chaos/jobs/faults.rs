@@ -24,7 +24,7 @@ pub async fn inject(site: &Site, lasts: Duration) -> Tally {
 async fn torment(worker: &Worker, end: Instant) -> Tally {
     let mut tally = Tally::default();
     loop {
-        sleep(2_000..12_000).await;
+        sleep(4_000..14_000).await;
         if Instant::now() > end {
             return tally;
         }
