@@ -10,6 +10,9 @@ use crate::telemetry::Metrics;
 /// Seconds; a purge that finds nothing takes milliseconds, a warm-up minutes.
 const BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0];
 
+/// What a run comes to on an instance; the last two go on elsewhere.
+const OUTCOMES: [&str; 5] = ["succeeded", "failed", "cancelled", "handed_back", "lost"];
+
 #[derive(Clone)]
 pub struct JobMetrics {
     runs: IntCounterVec,
@@ -23,9 +26,17 @@ impl JobMetrics {
         let runs = Opts::new("cairn_job_runs_total", "Runs of jobs that this instance ended, by what they came to.");
         let durations =
             HistogramOpts::new("cairn_job_run_duration_seconds", "Time that this instance worked on a run of a job.");
+        let runs = IntCounterVec::new(runs, &["kind", "outcome"])?;
+        let durations = HistogramVec::new(durations.buckets(BUCKETS.to_vec()), &["kind"])?;
+        for kind in Kind::all() {
+            durations.with_label_values(&[kind.name()]);
+            for outcome in OUTCOMES {
+                runs.with_label_values(&[kind.name(), outcome]);
+            }
+        }
         Ok(Self {
-            runs: IntCounterVec::new(runs, &["kind", "outcome"])?,
-            durations: HistogramVec::new(durations.buckets(BUCKETS.to_vec()), &["kind"])?,
+            runs,
+            durations,
             lag: Gauge::new(
                 "cairn_job_lag_seconds",
                 "How long the run that waits longest has been due, in all of the installation; 0 if none waits.",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::ids::WorkerId;
-use crate::jobs::{Chore, Claimer, Kind};
+use crate::jobs::{Claimer, Kind};
 
 use clock::Clock;
 use metrics::JobMetrics;
@@ -32,7 +32,7 @@ pub fn start(app: &Arc<App>) -> anyhow::Result<()> {
     app.accompany(|ending| planner::run(app.db.clone(), metrics.clone(), clock.ticks(), ending));
     let claimer = Claimer {
         worker: WorkerId::random(),
-        kinds: Chore::ALL.iter().copied().map(Kind::Chore).chain([Kind::WarmUp]).collect(),
+        kinds: Kind::all().collect(),
         lease: Duration::from_secs(settings.lease_secs),
     };
     for _ in 0..settings.workers {

@@ -31,6 +31,10 @@ pub enum Chore {
 }
 
 impl Kind {
+    pub fn all() -> impl Iterator<Item = Self> {
+        Chore::ALL.iter().copied().map(Self::Chore).chain([Self::WarmUp])
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::WarmUp => "warm_up",
@@ -87,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_as_it_is_written() {
-        for kind in Chore::ALL.iter().copied().map(Kind::Chore).chain([Kind::WarmUp]) {
+        for kind in Kind::all() {
             assert_eq!(Kind::parse(kind.name()), Some(kind));
         }
         assert_eq!(Kind::parse("purge_everything"), None);
