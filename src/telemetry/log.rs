@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing::Level;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,26 +24,28 @@ pub fn init_quietly(log: &Log) -> anyhow::Result<()> {
 }
 
 fn init_to(log: &Log, traces: Option<&Traces>, writer: BoxMakeWriter) -> anyhow::Result<()> {
-    let filter = filter(&log.filter)?;
+    let filter = filter(&log.filter, traces.is_some())?;
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let registry = tracing_subscriber::registry().with(traces.map(Traces::layer));
+    let registry = tracing_subscriber::registry().with(filter).with(traces.map(Traces::layer));
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = filter_fn(|line| line.is_event());
     if json {
         let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
-        registry.with(layer.with_filter(filter)).init();
+        registry.with(layer.with_filter(lines)).init();
     } else {
-        registry.with(layer.with_filter(filter)).init();
+        registry.with(layer.with_filter(lines)).init();
     }
     Ok(())
 }
 
-fn filter(wanted: &str) -> anyhow::Result<EnvFilter> {
-    // Spans are for traces. Where nobody traces, nobody wants them, and they are never made.
-    let mut filter = EnvFilter::try_new(wanted)?.add_directive(format!("{SPANS}=off").parse()?);
+fn filter(wanted: &str, traces: bool) -> anyhow::Result<EnvFilter> {
+    // Where nobody traces, nobody wants spans, and they are never made.
+    let spans = format!("{SPANS}={}", if traces { "info" } else { "off" });
+    let mut filter = EnvFilter::try_new(wanted)?.add_directive(spans.parse()?);
     if !wanted.contains("actix_server") {
         // The server below ours talks about its threads.
         filter = filter.add_directive("actix_server=warn".parse()?);
@@ -62,13 +65,17 @@ mod tests {
     #[test]
     fn without_traces_no_span_is_made_whatever_the_log_shows() {
         for wanted in ["info", "trace", "cairn=trace"] {
-            let layer = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-            let none: Option<tracing_subscriber::layer::Identity> = None;
-            let log = tracing_subscriber::registry().with(none).with(layer.with_filter(filter(wanted).expect("valid")));
-            tracing::subscriber::with_default(log, || {
-                assert!(tracing::enabled!(target: "cairn", Level::INFO));
-                assert!(Stage::Rank.span().is_disabled(), "{wanted}");
-            });
+            for traces in [false, true] {
+                let layer = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
+                let log = tracing_subscriber::registry().with(filter(wanted, traces).expect("valid"));
+                tracing::subscriber::with_default(
+                    log.with(layer.with_filter(filter_fn(|line| line.is_event()))),
+                    || {
+                        assert!(tracing::enabled!(target: "cairn", Level::INFO));
+                        assert_eq!(Stage::Rank.span().is_disabled(), !traces, "{wanted}");
+                    },
+                );
+            }
         }
     }
 }

@@ -12,10 +12,11 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use reqwest::header::HeaderMap;
-use tracing::Span;
+use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::Telemetry;
 use crate::telemetry::collector::Collector;
@@ -49,7 +50,10 @@ impl Traces {
         Ok(Some(Self { provider: provider.build() }))
     }
 
-    pub(super) fn layer(&self) -> impl Layer<Registry> + use<> {
+    pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("cairn"))
             .with_location(false)

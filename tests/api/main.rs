@@ -17,6 +17,7 @@ mod idempotency;
 mod isolation;
 mod jobs;
 mod memories;
+mod metrics;
 mod migrations;
 mod openai;
 mod openapi;

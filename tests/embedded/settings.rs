@@ -10,11 +10,14 @@ fn a_wrong_setting_is_named_and_nothing_is_made() {
     let site = Site::new();
     let url = "postgres://ada:hunter2@127.0.0.1:1/cairn";
     let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let wrong: [(&[(&str, &str)], &str); 9] = [
+    let wrong: [(&[(&str, &str)], &str); 12] = [
         (&[("CAIRN_HTTP__BINDD", "x")], "http.bindd"),
         (&[("CAIRN_HTTP__BIND", "x")], "http.bind"),
         (&[("CAIRN_DATABASE__READ_TIMEOUT_MS", "soon")], "database.read_timeout_ms"),
         (&[("CAIRN_LOG", "a=b=c")], "log.filter"),
+        (&[("CAIRN_TELEMETRY__OTLP_ENDPOINT", "collector:hunter2")], "telemetry.otlp_endpoint"),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317")], "telemetry.otlp_endpoint"),
+        (&[("CAIRN_TELEMETRY__SAMPLING", "2")], "telemetry.sampling"),
         (&[("CAIRN_AUTH__KEY_ENVIRONMENT", "A_B")], "auth.key_environment"),
         (&[("CAIRN_SECRET_KEY", "hunter2")], "secret_key"),
         (&[("DATABASE_URL", url)], "secret_key (CAIRN_SECRET_KEY)"),
