@@ -145,10 +145,12 @@ fn class(status: &str) -> &'static str {
 }
 
 fn build_info() -> anyhow::Result<IntGaugeVec> {
-    let info =
-        IntGaugeVec::new(Opts::new("cairn_build_info", "Always 1; the labels say what runs."), &["version", "build"])?;
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    info.with_label_values(&[env!("CARGO_PKG_VERSION"), build]).set(1);
+    let info = IntGaugeVec::new(
+        Opts::new("cairn_build_info", "Always 1; the labels say what runs."),
+        &["version", "profile"],
+    )?;
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    info.with_label_values(&[env!("CARGO_PKG_VERSION"), profile]).set(1);
     Ok(info)
 }
 

@@ -1,7 +1,7 @@
 //! Traces by OTLP, as a collector gets them from the real binary, and what a bad collector costs.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -36,16 +36,27 @@ fn site(endpoint: &str) -> Site {
     site
 }
 
+/// With one memory of ada's, and the key of whoever asks.
+fn serve(site: &Site) -> (Server<'_>, String) {
+    let (server, key) = (site.serve(), site.dev_key());
+    assert_eq!(server.remember(&key, "The kettle is in the kitchen."), 201);
+    (server, key)
+}
+
 fn exports(collector: &Listener) -> Vec<ExportTraceServiceRequest> {
     let decoded = |heard: &Heard| {
-        assert_eq!((heard.line.as_str(), heard.header("content-type")), ("POST /v1/traces HTTP/1.1", Some("application/x-protobuf")));
+        assert_eq!(
+            (heard.line.as_str(), heard.header("content-type")),
+            ("POST /v1/traces HTTP/1.1", Some("application/x-protobuf"))
+        );
         ExportTraceServiceRequest::decode(heard.body.as_slice()).expect("spans")
     };
     collector.heard().iter().map(decoded).collect()
 }
 
 fn spans(collector: &Listener) -> Vec<Span> {
-    let scopes = exports(collector).into_iter().flat_map(|export| export.resource_spans).flat_map(|one| one.scope_spans);
+    let scopes =
+        exports(collector).into_iter().flat_map(|export| export.resource_spans).flat_map(|one| one.scope_spans);
     scopes.flat_map(|scope| scope.spans).collect()
 }
 
@@ -70,15 +81,15 @@ fn a_recall_is_traced_by_stages_between_its_caller_and_the_provider() {
     site.set("CAIRN_EMBEDDINGS__MODEL", "stones-1");
     site.set("CAIRN_EMBEDDINGS__DIMENSIONS", "2");
     site.set("CAIRN_EMBEDDINGS__BASE_URL", &format!("{}/v1", provider.url()));
-    let server = site.serve();
-    let key = site.dev_key();
-    assert_eq!(server.remember(&key, "The kettle is in the kitchen."), 201);
+    let (server, key) = serve(&site);
     assert_eq!(recall(&server, &key, "Where is the kettle?", true), 200);
-    let of_trace = || -> Vec<Span> { spans(&collector).into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect() };
+    let of_trace =
+        || -> Vec<Span> { spans(&collector).into_iter().filter(|span| hex(&span.trace_id) == TRACE).collect() };
     wait_until("the spans come", || of_trace().iter().any(|span| span.name == RECALL));
 
     let spans = of_trace();
-    let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}: {spans:?}"));
+    let named =
+        |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}: {spans:?}"));
     let (whole, call) = (named(RECALL), named("embeddings"));
     assert_eq!((hex(&whole.parent_span_id).as_str(), whole.kind), (CALLER, 2));
     for stage in STAGES {
@@ -91,7 +102,10 @@ fn a_recall_is_traced_by_stages_between_its_caller_and_the_provider() {
     let told = provider.heard().last().and_then(|heard| heard.header("traceparent").map(str::to_owned));
     assert_eq!(told, Some(format!("00-{TRACE}-{}-01", hex(&call.span_id))));
     let all = format!("{:?}", exports(&collector));
-    assert!(all.contains("stones") && all.contains("/v1/agents/{agent_id}/recall") && all.contains("\"miss\""), "{all}");
+    assert!(
+        all.contains("stones") && all.contains("/v1/agents/{agent_id}/recall") && all.contains("\"miss\""),
+        "{all}"
+    );
     assert!(!all.contains("kettle") && !all.contains(&key), "{all}");
     let line = server.log().lines().find(|line| line.contains(TRACE)).map(str::to_owned);
     assert!(line.is_some_and(|line| line.contains(r#""message":"request""#)), "{}", server.log());
@@ -101,12 +115,11 @@ fn a_recall_is_traced_by_stages_between_its_caller_and_the_provider() {
 fn whoever_calls_decides_whether_its_trace_is_recorded() {
     let collector = Listener::start(taken);
     let site = site(&collector.url());
-    let server = site.serve();
-    let key = site.dev_key();
+    let (server, key) = serve(&site);
     for turn in 0..20 {
         assert_eq!(recall(&server, &key, &format!("Where is kettle {turn}?"), false), 200);
     }
-    assert_eq!(server.recalls(&key, "another trace"), false);
+    assert!(!server.recalls(&key, "A trace of its own."));
     wait_until("the spans come", || spans(&collector).iter().any(|span| span.name == RECALL));
     server.stop();
     assert!(spans(&collector).iter().all(|span| hex(&span.trace_id) != TRACE));
@@ -116,16 +129,17 @@ fn whoever_calls_decides_whether_its_trace_is_recorded() {
 fn a_collector_that_hangs_holds_up_nobody() {
     let collector = Listener::start(|_| None);
     let site = site(&collector.url());
-    let server = site.serve();
-    let key = site.dev_key();
+    let (server, key) = serve(&site);
     wait_until("the collector is called", || {
         assert_eq!(recall(&server, &key, "Where is the kettle?", true), 200);
         !collector.heard().is_empty()
     });
+    // Each would take five seconds if it waited for the collector.
+    let began = Instant::now();
     for turn in 0..100 {
         assert_eq!(recall(&server, &key, &format!("Where is kettle {turn}?"), true), 200);
     }
-    assert_eq!(collector.heard().len(), 1, "it never answered, and nothing waited for it");
+    assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
     let log = server.stop();
     assert!(log.iter().any(|message| message.contains("the last spans were not sent")), "{log:?}");
 }
@@ -136,8 +150,7 @@ fn a_collector_that_is_away_is_told_of_once_and_found_again() {
     let address = taken_port.local_addr().expect("an address");
     drop(taken_port);
     let site = site(&format!("http://{address}"));
-    let server = site.serve();
-    let key = site.dev_key();
+    let (server, key) = serve(&site);
     let told = |words: &str| server.log().matches(words).count();
     for turn in 0..20 {
         assert_eq!(recall(&server, &key, &format!("Where is kettle {turn}?"), true), 200);
@@ -156,8 +169,8 @@ fn a_collector_that_is_away_is_told_of_once_and_found_again() {
 #[test]
 fn without_a_collector_a_caller_finds_its_trace_in_the_log() {
     let site = Site::new();
-    let server = site.serve();
-    assert_eq!(recall(&server, &site.dev_key(), "Where is the kettle?", true), 200);
+    let (server, key) = serve(&site);
+    assert_eq!(recall(&server, &key, "Where is the kettle?", true), 200);
     let lines: Vec<Value> = server.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(lines.iter().any(|line| line["trace_id"] == TRACE), "{lines:?}");
 }
