@@ -9,6 +9,7 @@
 //! through    computed, or taken from them    stats    what is counted
 //! eviction   events free memory early        ghosts   what is here no more, and why
 //! warm       ready before somebody asks      signs    what tells of size and lifetimes
+//!                                            series   what Prometheus sees of it
 //! ```
 //!
 //! Knows no feature: what a key is made of and what a stamp covers, the features say.
@@ -21,6 +22,7 @@ mod key;
 mod kind;
 mod local;
 mod lookup;
+mod series;
 mod signs;
 mod stamp;
 mod stats;

@@ -2,20 +2,18 @@
 //! since the start. Counts are of this instance.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prometheus::core::Collector;
-use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use serde::Serialize;
 use strum::VariantArray;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::cache::series::{Level, Meter, Series};
 use crate::cache::signs::{Sign, SignCounts, Signs};
 use crate::cache::{Cost, Kind};
 use crate::ids::{ScopeId, TenantId};
-use crate::telemetry::counters;
 
 /// Scopes that are told apart until what was counted is taken.
 const SCOPES: usize = 256;
@@ -76,65 +74,6 @@ pub enum Saving {
     EmbeddingCalls,
     EmbeddingTokens,
     Microseconds,
-}
-
-/// Counts since the start, and knows how far it had come at the last reset, and when it was last taken.
-struct Meter {
-    count: AtomicU64,
-    at_reset: AtomicU64,
-    when_taken: AtomicU64,
-    total: Total,
-}
-
-/// Prometheus counts time in seconds.
-enum Total {
-    Count(IntCounter),
-    Micros(Counter),
-}
-
-impl Meter {
-    fn of(total: Total) -> Self {
-        Self { count: AtomicU64::new(0), at_reset: AtomicU64::new(0), when_taken: AtomicU64::new(0), total }
-    }
-
-    fn add(&self, count: u64) {
-        self.count.fetch_add(count, Ordering::Relaxed);
-        match &self.total {
-            Total::Count(total) => total.inc_by(count),
-            Total::Micros(seconds) => seconds.inc_by(count as f64 / 1e6),
-        }
-    }
-
-    fn get(&self) -> u64 {
-        self.count.load(Ordering::Relaxed).saturating_sub(self.at_reset.load(Ordering::Relaxed))
-    }
-
-    fn reset(&self) {
-        self.at_reset.store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// What was added since the last time.
-    fn take(&self) -> u64 {
-        let count = self.count.load(Ordering::Relaxed);
-        count.saturating_sub(self.when_taken.swap(count, Ordering::Relaxed))
-    }
-}
-
-/// How much there is now.
-struct Level {
-    now: AtomicI64,
-    total: IntGauge,
-}
-
-impl Level {
-    fn add(&self, change: i64) {
-        self.now.fetch_add(change, Ordering::Relaxed);
-        self.total.add(change);
-    }
-
-    fn get(&self) -> u64 {
-        self.now.load(Ordering::Relaxed).max(0) as u64
-    }
 }
 
 struct OfKind {
@@ -266,59 +205,6 @@ impl TenantStats {
     }
 }
 
-/// The series that Prometheus sees.
-struct Series {
-    events: IntCounterVec,
-    saved: Saved,
-    entries: IntGaugeVec,
-    bytes: IntGaugeVec,
-    mismatches: IntCounter,
-}
-
-/// One each, because they have different units.
-struct Saved {
-    computations: IntCounterVec,
-    calls: IntCounterVec,
-    tokens: IntCounterVec,
-    seconds: CounterVec,
-}
-
-impl Saved {
-    fn new() -> anyhow::Result<Self> {
-        let labels = ["kind", "tenant"];
-        Ok(Self {
-            computations: counters(
-                "cairn_cache_saved_computations_total",
-                "Computations that were waited for instead of being done again.",
-                &labels,
-            )?,
-            calls: counters(
-                "cairn_cache_saved_embedding_calls_total",
-                "Calls to the embedding provider that hits spared.",
-                &labels,
-            )?,
-            tokens: counters(
-                "cairn_cache_saved_embedding_tokens_total",
-                "Tokens that hits spared the embedding provider.",
-                &labels,
-            )?,
-            seconds: CounterVec::new(
-                Opts::new("cairn_cache_saved_seconds_total", "Time that computing what was hit had taken."),
-                &labels,
-            )?,
-        })
-    }
-
-    fn of(&self, saving: Saving, labels: &[&str]) -> Meter {
-        Meter::of(match saving {
-            Saving::SharedComputations => Total::Count(self.computations.with_label_values(labels)),
-            Saving::EmbeddingCalls => Total::Count(self.calls.with_label_values(labels)),
-            Saving::EmbeddingTokens => Total::Count(self.tokens.with_label_values(labels)),
-            Saving::Microseconds => Total::Micros(self.seconds.with_label_values(labels)),
-        })
-    }
-}
-
 pub struct Stats {
     tenants: RwLock<HashMap<TenantId, (Arc<TenantStats>, OffsetDateTime)>>,
     series: Series,
@@ -328,22 +214,7 @@ pub struct Stats {
 
 impl Stats {
     pub fn new(by_tenant: bool) -> anyhow::Result<Self> {
-        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["kind", "tenant"]);
-        let series = Series {
-            events: counters(
-                "cairn_cache_events_total",
-                "What happened to entries (hit, miss, stale, eviction, expiration, error, timeout).",
-                &["kind", "layer", "event", "tenant"],
-            )?,
-            saved: Saved::new()?,
-            entries: gauge("cairn_cache_entries", "Entries in the local layer.")?,
-            bytes: gauge("cairn_cache_bytes", "Bytes in the local layer.")?,
-            mismatches: IntCounter::new(
-                "cairn_cache_mismatch_total",
-                "Hits that differed from what was computed anew. Anything but 0 is a bug: please report it.",
-            )?,
-        };
-        Ok(Self { tenants: RwLock::default(), series, by_tenant })
+        Ok(Self { tenants: RwLock::default(), series: Series::new()?, by_tenant })
     }
 
     /// The counts of a tenant, and since when they count.
@@ -366,24 +237,13 @@ impl Stats {
 
     fn series_of(&self, tenant: TenantId) -> TenantStats {
         let tenant = if self.by_tenant { tenant.to_string() } else { String::new() };
-        let of_kind = |kind: &Kind| {
-            let happening = |layer: Layer, happening: &Happening| {
-                let labels = [kind.name(), layer.name(), (*happening).into(), &tenant];
-                Meter::of(Total::Count(self.series.events.with_label_values(&labels)))
-            };
-            let layer = |layer| Happening::VARIANTS.iter().map(|one| happening(layer, one)).collect();
-            let saving = |saving: &Saving| self.series.saved.of(*saving, &[kind.name(), &tenant]);
-            let level = |gauge: &IntGaugeVec| Level {
-                now: AtomicI64::new(0),
-                total: gauge.with_label_values(&[kind.name(), &tenant]),
-            };
-            OfKind {
-                layers: [layer(Layer::Local), layer(Layer::Redis)],
-                savings: Saving::VARIANTS.iter().map(saving).collect(),
-                entries: level(&self.series.entries),
-                bytes: level(&self.series.bytes),
-                signs: Signs::default(),
-            }
+        let layer = |kind, layer| self.series.happenings(kind, layer, &tenant);
+        let of_kind = |kind: &Kind| OfKind {
+            layers: [layer(*kind, Layer::Local), layer(*kind, Layer::Redis)],
+            savings: self.series.savings(*kind, &tenant),
+            entries: self.series.entries(*kind, &tenant),
+            bytes: self.series.bytes(*kind, &tenant),
+            signs: Signs::default(),
         };
         TenantStats { kinds: Kind::VARIANTS.iter().map(of_kind).collect(), invalidated: Mutex::default() }
     }
@@ -407,16 +267,6 @@ impl Stats {
     }
 
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        let Series { events, saved, entries, bytes, mismatches } = &self.series;
-        vec![
-            Box::new(events.clone()),
-            Box::new(saved.computations.clone()),
-            Box::new(saved.calls.clone()),
-            Box::new(saved.tokens.clone()),
-            Box::new(saved.seconds.clone()),
-            Box::new(entries.clone()),
-            Box::new(bytes.clone()),
-            Box::new(mismatches.clone()),
-        ]
+        self.series.collectors()
     }
 }

@@ -131,7 +131,7 @@ mod tests {
         let steps: Vec<i64> = span.steps().map(OffsetDateTime::unix_timestamp).collect();
         assert_eq!(steps, [99_300, 99_600, 99_900]);
         let whole = OffsetDateTime::UNIX_EPOCH + Duration::seconds(99_900);
-        let steps = Span::back(whole, Duration::minutes(5), Duration::minutes(5)).steps();
-        assert_eq!(steps.count(), 2, "a step that begins now has begun");
+        let span = Span::back(whole, Duration::minutes(5), Duration::minutes(5));
+        assert_eq!(span.steps().count(), 2, "a step that begins now has begun");
     }
 }
