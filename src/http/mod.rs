@@ -20,6 +20,6 @@ pub use error_guide::error_guide;
 pub use etag::{ETag, IfMatch};
 pub use idempotency::IdempotencySecret;
 pub use page::{Limit, Page, PageRequest, cursor_binding};
-pub use params::Params;
+pub use params::{Params, length_of_time};
 pub use render::{Principal, RequestId, render_problems};
 pub use strict::{close_bodies, free_optional_bodies};

@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use percent_encoding::percent_decode_str;
+use time::Duration;
 
 use crate::error::{Code, Error, Invalid, Result};
 use crate::json::no_nul;
@@ -59,6 +60,23 @@ impl Params {
         }
         if self.invalids.is_empty() { Ok(()) } else { Err(Error::Invalid(self.invalids)) }
     }
+}
+
+/// As in `90m`, `24h` or `7d`; what no number has room for is very long.
+pub fn length_of_time(raw: &str) -> Result<Duration, Invalid> {
+    let form = || Invalid::new(Code::InvalidValue, "must be minutes, hours or days, as 90m, 24h or 7d");
+    let (count, unit) = raw.split_at_checked(raw.len().saturating_sub(1)).ok_or_else(form)?;
+    let unit = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(form()),
+    };
+    if count.is_empty() || !count.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(form());
+    }
+    let seconds = count.parse::<i64>().ok().and_then(|count| count.checked_mul(unit));
+    Ok(seconds.map_or(Duration::MAX, Duration::seconds))
 }
 
 fn decode(raw: &str) -> Result<String, Invalid> {

@@ -1,8 +1,10 @@
-//! Looking at the caches and clearing them: statistics, flush.
+//! Looking at the caches and clearing them: statistics, analytics with advice, flush.
 
+mod advice;
 mod model;
 mod store;
 mod service;
 mod routes;
 
+pub use advice::WarmupRun;
 pub use routes::routes;

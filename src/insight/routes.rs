@@ -1,7 +1,7 @@
 //! Routes of the caches.
 
 use actix_web::web::{Data, Json};
-use actix_web::{get, post};
+use actix_web::{HttpRequest, get, post};
 use strum::VariantArray;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -10,13 +10,13 @@ use crate::auth::{CacheManager, CacheReader, Caller};
 use crate::cache::Kind;
 use crate::db::Idempotency;
 use crate::error::{Code, Error, Result};
-use crate::http::{Body, Problems};
-use crate::ids::ExternalId;
-use crate::insight::model::{CacheStats, Flush, FlushReceipt, KindStats, RedisState};
-use crate::insight::service;
+use crate::http::{Body, Params, Problems, length_of_time};
+use crate::ids::{AgentUid, ExternalId};
+use crate::insight::model::{CacheAnalytics, CacheStats, Flush, FlushReceipt, Frame, KindStats, RedisState};
+use crate::insight::service::{self, Asked, Only};
 
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(get_cache_stats).service(reset_cache_stats).service(flush_cache);
+    cfg.service(get_cache_stats).service(reset_cache_stats).service(flush_cache).service(get_cache_analytics);
 }
 
 /// What the caches do for you
@@ -87,4 +87,39 @@ fn check_reach(caller: &Caller, flush: &Flush) -> Result<()> {
         Some(circle) if !is_member(circle) => Err(Error::not_found("circle")),
         _ => Ok(()),
     }
+}
+
+/// Analyse the caches
+///
+/// What they did over time, added up over all instances and kept over restarts: series by kind and layer, what and who
+/// asked most, and advice with its reasons. Counted within seconds. Who acts as an agent sees sums of all, and of
+/// questions and agents its own.
+#[utoipa::path(tag = "cache", security(("credential" = ["cache:read"])),
+    params(("window" = Option<String>, Query, pattern = "^[0-9]+[mhd]$", example = "7d",
+        description = "How far back: minutes, hours or days, 1 minute to 30 days; `24h` when left out"),
+        ("step" = Option<String>, Query, pattern = "^[0-9]+[mhd]$", example = "1h",
+        description = "Length of a step: 1 minute or more, at most 2000 in the window, whole hours in windows of more than 7 days; when left out `5m`, or `1h` in windows of more than 2 days")),
+    responses((status = OK, body = CacheAnalytics), Problems))]
+#[get("/cache/analytics")]
+async fn get_cache_analytics(
+    caller: CacheReader,
+    app: Data<App>,
+    request: HttpRequest,
+) -> Result<Json<CacheAnalytics>> {
+    let mut params = Params::of(&request)?;
+    let (window, step) = (params.one("window", length_of_time), params.one("step", length_of_time));
+    params.finish()?;
+    let only = caller.acting().map(|acting| Only {
+        agent: acting.uid.unwrap_or(AgentUid::NIL),
+        circles: caller.memberships.iter().map(|membership| membership.circle.clone()).collect(),
+    });
+    let asked = Asked {
+        tenant: caller.tenant,
+        only,
+        pinned_model: caller.embedding_pin.clone(),
+        frame: Frame::of(window, step)?,
+        now: caller.checked_at,
+    };
+    let db = app.db.clone();
+    Ok(Json(db.run(service::analyse(app.into_inner(), asked)).await?))
 }

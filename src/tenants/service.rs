@@ -142,16 +142,23 @@ pub async fn own(db: Db, tenant: TenantId) -> Result<Own> {
     Ok(Own { tenant, settings, usage })
 }
 
-/// Of a tenant with very many memories, as of the end of a day: counting them takes longer than anybody wants to wait.
 async fn own_usage(conn: &mut TenantConn, tenant: TenantId) -> Result<OwnUsage> {
-    let last = usage::last_stored(conn, tenant).await?;
-    let stored = match last.filter(|last| last.memories > COUNTED_AT_ONCE) {
-        Some(last) => last,
-        None => usage::count(conn, tenant).await?,
-    };
     let by_day = usage::days(conn, tenant, DAYS).await?;
-    let Stored { agents, memories, bytes, counted_at } = stored;
+    let Stored { agents, memories, bytes, counted_at } = stored(conn, tenant).await?;
     Ok(OwnUsage { stored: Usage { agents, memories, bytes }, counted_at, by_day })
+}
+
+/// By the totals, where a quota keeps some. Of a tenant with very many memories as of the end of a day: counting them
+/// takes longer than anybody wants to wait.
+async fn stored(conn: &mut TenantConn, tenant: TenantId) -> Result<Stored> {
+    if let Some(totals) = usage::find_totals(conn, tenant).await? {
+        return Ok(totals);
+    }
+    let last = usage::last_stored(conn, tenant).await?;
+    match last.filter(|last| last.memories > COUNTED_AT_ONCE) {
+        Some(last) => Ok(last),
+        None => usage::count(conn, tenant).await,
+    }
 }
 
 pub async fn patch_settings(db: Db, intent: Intent, patch: SettingsPatch, condition: IfMatch) -> Result<Own> {

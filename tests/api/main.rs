@@ -31,6 +31,7 @@ mod security;
 mod support;
 mod tenants;
 mod tokens;
+mod usage;
 mod warmups;
 mod who_acts;
 mod writes;

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::circles::model::TaskCounts;
 use crate::error::{Code, Invalid, Result};
+use crate::http::length_of_time;
 use crate::ids::ExternalId;
 
 /// How far back figures go: 1 minute to 90 days.
@@ -20,22 +21,8 @@ impl Window {
 
     /// As in `90m`, `24h` or `7d`.
     pub fn parse(raw: &str) -> Result<Self, Invalid> {
-        let form = || Invalid::new(Code::InvalidValue, "must be minutes, hours or days, as 90m, 24h or 7d");
-        let (count, unit) = raw.split_at_checked(raw.len().saturating_sub(1)).ok_or_else(form)?;
-        let minutes = match unit {
-            "m" => 1,
-            "h" => 60,
-            "d" => 24 * 60,
-            _ => return Err(form()),
-        };
-        if count.is_empty() || !count.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(form());
-        }
-        // More digits than a number has room for are out of bounds as well.
-        let length = count.parse::<i64>().ok().and_then(|count| count.checked_mul(minutes));
-        let length = length.and_then(|minutes| Duration::MINUTE.checked_mul(minutes.try_into().ok()?));
-        match length {
-            Some(length) if (Self::LEAST..=Self::MOST).contains(&length) => Ok(Self(length)),
+        match length_of_time(raw)? {
+            length if (Self::LEAST..=Self::MOST).contains(&length) => Ok(Self(length)),
             _ => Err(Invalid::new(Code::OutOfRange, "must be 1 minute to 90 days")),
         }
     }

@@ -66,16 +66,6 @@ impl Span {
             _ => Grain::Minute,
         }
     }
-
-    /// When the steps begin.
-    pub fn steps(&self) -> impl Iterator<Item = OffsetDateTime> {
-        let (mut next, to, step) = (self.from, self.to, self.step);
-        std::iter::from_fn(move || {
-            let begins = next;
-            next += step;
-            (begins <= to).then_some(begins)
-        })
-    }
 }
 
 /// A question that was asked often.
@@ -125,13 +115,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_begin_at_multiples_of_their_length_and_the_last_one_has_begun() {
+    fn steps_begin_at_multiples_of_their_length_and_are_read_from_rows_that_tell_them_apart() {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::seconds(100_007);
         let span = Span::back(now, Duration::minutes(10), Duration::minutes(5));
-        let steps: Vec<i64> = span.steps().map(OffsetDateTime::unix_timestamp).collect();
-        assert_eq!(steps, [99_300, 99_600, 99_900]);
-        let whole = OffsetDateTime::UNIX_EPOCH + Duration::seconds(99_900);
-        let span = Span::back(whole, Duration::minutes(5), Duration::minutes(5));
-        assert_eq!(span.steps().count(), 2, "a step that begins now has begun");
+        assert_eq!((span.from.unix_timestamp(), span.to), (99_300, now));
+        let grain = |step| Span::back(now, Duration::DAY, step).grain();
+        assert_eq!(grain(Duration::minutes(90)), Grain::Minute);
+        assert_eq!(grain(Duration::hours(36)), Grain::Hour);
+        assert_eq!(grain(Duration::days(2)), Grain::Day);
     }
 }

@@ -53,7 +53,10 @@ async fn count(tx: &mut WriteTx, tenant: TenantId) -> Result<u64> {
     if store::is_counted(tx, tenant).await? {
         return Ok(0);
     }
-    let stored = store::count(tx, tenant).await?;
+    let stored = match store::find_totals(tx, tenant).await? {
+        Some(totals) => totals,
+        None => store::count(tx, tenant).await?,
+    };
     store::insert_day(tx, tenant, stored).await?;
     Ok(1)
 }

@@ -11,16 +11,18 @@ use crate::ids::TenantId;
 use crate::usage::store::table::{AGENTS, KINDS};
 use crate::usage::{DayUse, Grain, Stored};
 
-/// What is stored now: from the totals that a quota needs, or else row by row.
-pub async fn count(conn: &mut TenantConn, tenant: TenantId) -> Result<Stored> {
+/// What is stored now, by the totals that a quota needs, if there are any.
+pub async fn find_totals(conn: &mut TenantConn, tenant: TenantId) -> Result<Option<Stored>> {
     let totals = sqlx::query_as(
         "SELECT (SELECT count(*) FROM agents WHERE tenant_id = $1) AS agents, memories, bytes, now() AS counted_at
            FROM tenant_totals
           WHERE tenant_id = $1",
     );
-    if let Some(totals) = totals.bind(tenant).fetch_optional(&mut **conn).await? {
-        return Ok(totals);
-    }
+    Ok(totals.bind(tenant).fetch_optional(&mut **conn).await?)
+}
+
+/// The same, row by row.
+pub async fn count(conn: &mut TenantConn, tenant: TenantId) -> Result<Stored> {
     let counted = sqlx::query_as(
         "SELECT (SELECT count(*) FROM agents WHERE tenant_id = $1) AS agents, count(*) AS memories,
                 coalesce(sum(octet_length(content)), 0)::bigint AS bytes, now() AS counted_at

@@ -6,7 +6,7 @@ mod read;
 mod table;
 mod write;
 
-pub use days::{count, days, insert_day, is_counted, last_stored};
+pub use days::{count, days, find_totals, insert_day, is_counted, last_stored};
 pub use queries::{add_queries, forget_texts, may_keep_texts, top_queries, trim_queries};
 pub use read::{ChangedScope, KindStep, LayerStep, kinds, layers, of_agent, scopes, top_agents};
 pub use table::{AGENTS, KINDS, LAYERS, SCOPES, TABLES};

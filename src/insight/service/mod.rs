@@ -1,6 +1,8 @@
 //! Flushing: the stamps of what is named change, so that no answer made before is taken any more, on any instance
 //! and whatever Redis does.
 
+mod analytics;
+
 use crate::agents;
 use crate::cache::Kind;
 use crate::db::{Db, Intent, WriteTx};
@@ -11,6 +13,8 @@ use crate::insight::model::{Flush, FlushReceipt};
 use crate::insight::store;
 use crate::secrets::SecretKey;
 use crate::tenants;
+
+pub use analytics::{Asked, Only, analyse};
 
 pub async fn flush(db: Db, intent: Intent, seal: SecretKey, flush: Flush) -> Result<FlushReceipt> {
     let tenant = intent.tenant;
