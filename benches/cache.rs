@@ -1,14 +1,17 @@
 //! What every answer from a cache costs, apart from asking for it: names, stamps, seals, packing.
 
+use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::Mutex;
 
 use bytes::Bytes;
-use cairn::cache::{Cost, Entry, Stamp, Value, Vault};
+use cairn::cache::{Cost, Digest, Entry, Stamp, Value, Vault};
 use cairn::embeddings::Packed;
-use cairn::ids::{ExternalId, ScopeId, Tag};
+use cairn::ids::{AgentUid, ExternalId, ScopeId, Tag, TenantId};
 use cairn::json::{FromJson, MAX_DEPTH, parse};
 use cairn::recall::{RecallKey, RecallRequest};
 use cairn::secrets::SecretKey;
+use cairn::usage::{Noted, Recalled};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const REQUEST: &str = r#"{"query": "When does the mason bring the rest of the flat stones?", "k": 10,
@@ -97,5 +100,25 @@ fn packing(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, keys, stamps, seals, packing);
+/// What counting adds to every recall.
+fn counting(criterion: &mut Criterion) {
+    let (tenant, agent) = (TenantId::new(), AgentUid::random());
+    let digests: Vec<_> = (0..=255_u8).map(|byte| Digest::from_bytes(&[byte; 24]).expect("24 bytes")).collect();
+    let recall = |digest: &Digest| Recalled {
+        tenant,
+        agent: Some(agent),
+        scope: agent.scope(),
+        digest: Some(*digest),
+        hit: true,
+    };
+    let (noted, mut next) = (Mutex::new(HashMap::<TenantId, Noted>::new()), digests.iter().cycle());
+    criterion.bench_function("note a recall", |bench| {
+        bench.iter(|| {
+            let recall = recall(next.next().expect("an endless cycle"));
+            noted.lock().expect("not poisoned").entry(tenant).or_default().note(black_box(&recall), || None)
+        })
+    });
+}
+
+criterion_group!(benches, keys, stamps, seals, packing, counting);
 criterion_main!(benches);

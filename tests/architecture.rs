@@ -41,7 +41,23 @@ const MODULES: [(&str, u8); 28] = [
 
 /// What a file in a feature is, from the inside out; each may use its own kind and what lies further in.
 const ROLES: [(&str, &[&str]); 4] = [
-    ("model", &["model", "fields", "key", "permission", "role", "token", "text", "patch", "rank", "pack", "canonical", "advice"]),
+    (
+        "model",
+        &[
+            "model",
+            "fields",
+            "key",
+            "permission",
+            "role",
+            "token",
+            "text",
+            "patch",
+            "rank",
+            "pack",
+            "canonical",
+            "advice",
+        ],
+    ),
     (
         "store",
         &[

@@ -5,7 +5,7 @@ mod model;
 mod service;
 mod store;
 
-pub use model::{AgentUse, DayUse, Grain, KindUse, LayerUse, Query, Recalled, ScopeUse, Span, Stored};
+pub use model::{AgentUse, DayUse, Grain, KindUse, LayerUse, Noted, Query, Recalled, ScopeUse, Span, Stored};
 pub use service::{Recorder, RolledUp, open_query, purge, roll_up};
 pub use store::{
     ChangedScope, KindStep, LayerStep, count, days, find_totals, forget_scopes, forget_texts, kinds, last_stored,

@@ -3,6 +3,7 @@
 
 use cairn::db::self_check;
 use cairn::ids::TenantId;
+use cairn::usage::roll_up;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -38,6 +39,7 @@ async fn without_a_tenant_every_table_is_empty() {
     tenant.patch(&edited, json!({"content": "The kettle is mended."})).await.expect(200);
     let forget = tenant.request(Method::DELETE, &forgotten).header("idempotency-key", "once");
     tenant.send(forget).await.expect(204);
+    write_usage(&app, &tenant).await;
     let mut superuser = app.database.superuser().await;
     let session = |tenant: &'static str| {
         let options = app.database.options();
@@ -103,6 +105,20 @@ async fn the_server_does_not_start_where_row_security_would_not_hold() {
     // As a superuser, whom row security does not bind.
     let pool = sqlx::PgPool::connect_lazy_with(app.database.options().options([("search_path", "cairn,public")]));
     assert!(self_check(&pool).await.expect_err("must be refused").to_string().contains("postgres"));
+}
+
+/// An instance that recalls and changes something, writes what it counted by ending, and has it rolled up.
+async fn write_usage(app: &TestApp, tenant: &Tenant) {
+    let busy = app.sibling().await;
+    let client = tenant.at(busy.url());
+    client.recall("ada", json!({"query": "kettle"})).await;
+    client.remember("ada", "The other kettle is whole.").await;
+    // Listeners hear of the change before the end, and after it nothing is counted.
+    while client.get("/v1/cache/stats").await.expect(200)["kinds"][1]["layers"][0]["entries"] != 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    busy.app.close().await;
+    roll_up(app.db()).await.expect("rolls up");
 }
 
 /// Two tenants that hold the same names, so that a leak has something to find.
@@ -201,7 +217,8 @@ async fn rows(app: &TestApp, tenant: TenantId) -> Vec<String> {
 /// Every statement of the server runs with the session bound to one tenant and the arguments of another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_one_tenant_reads_and_writes_nothing_of_another() {
-    let app = TestApp::start().await;
+    // What this instance counts of its own is not to be mistaken for something that the others wrote.
+    let app = TestApp::start_with(|config| config.usage.enabled = false).await;
     let (one, two) = twins(&app).await;
     let before = (rows(&app, one.id).await, rows(&app, two.id).await);
     for (argument, session) in [(&one, &two), (&two, &one)] {
@@ -217,6 +234,8 @@ async fn a_session_of_one_tenant_reads_and_writes_nothing_of_another() {
         try_everything(&caller, &memory).await;
         try_every_route_of_circles(&caller, &memory, &task).await;
         assert_eq!(instance.purge_expired(argument.id, 10).await, 0);
+        // The last that it does is to write what it counted.
+        instance.app.close().await;
     }
     assert_eq!((rows(&app, one.id).await, rows(&app, two.id).await), before, "something was written");
 }

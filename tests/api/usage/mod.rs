@@ -1,5 +1,6 @@
 //! What was called and what the caches did: counted in memory, written by each instance, added up over all.
 
+mod analytics;
 mod days;
 mod queries;
 mod sums;
