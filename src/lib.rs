@@ -29,8 +29,8 @@ pub mod agents; // who remembers
 pub mod memories; // remember, read, edit, forget
 pub mod circles; // who shares with whom, and works on what
 pub mod recall; // find what answers a question
-pub mod insight; // what the caches do, and flushing them
 pub mod warmups; // what will be asked, asked beforehand
+pub mod insight; // what the caches do, and flushing them
 pub mod erase; // what takes several features' stores
 
 // Assembly: the only place that lists features.

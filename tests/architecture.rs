@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 28] = [
+const MODULES: [(&str, u8); 30] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -30,8 +30,8 @@ const MODULES: [(&str, u8); 28] = [
     ("memories", 2),
     ("circles", 2),
     ("recall", 2),
-    ("insight", 2),
     ("warmups", 2),
+    ("insight", 2),
     ("erase", 2),
     ("server", 3),
     ("scheduler", 3),

@@ -6,5 +6,4 @@ mod store;
 mod service;
 mod routes;
 
-pub use advice::WarmupRun;
 pub use routes::routes;

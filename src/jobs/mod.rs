@@ -6,7 +6,7 @@ mod service;
 mod store;
 
 pub use model::{Cause, Chore, Due, Job, JobFields, Kind, Run, RunState, Schedule, Standing};
-pub use service::{Claim, Claimer, Lease, claim, enqueue, ensure_chores, plan};
+pub use service::{Claim, Claimer, Lease, claim, enqueue, enqueue_for, ensure_chores, plan};
 pub use store::{
     delete, delete_finished, find, find_for_update, find_run, insert, insert_run, lag_secs, list, list_runs, now,
     request_cancel, tenants_to_purge, update,

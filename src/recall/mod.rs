@@ -12,4 +12,4 @@ mod service;
 pub use canonical::RecallKey;
 pub use model::RecallRequest;
 pub use routes::routes;
-pub use service::{HotRecall, HotRecalls, Warmed, warm};
+pub use service::{HotRecall, HotRecalls, Warmed, rules, warm};

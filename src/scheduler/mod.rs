@@ -29,7 +29,7 @@ pub fn start(app: &Arc<App>) -> anyhow::Result<()> {
     }
     let clock = Clock::default();
     app.accompany(|ending| clock.clone().run(ending));
-    app.accompany(|ending| planner::run(app.db.clone(), metrics.clone(), clock.ticks(), ending));
+    app.accompany(|ending| planner::run(app.clone(), metrics.clone(), clock.ticks(), ending));
     let claimer = Claimer {
         worker: WorkerId::random(),
         kinds: Kind::all().collect(),

@@ -1,18 +1,20 @@
 //! Finds what is due at every tick.
 
-use crate::app::Ending;
-use crate::db::Db;
+use std::sync::Arc;
+
+use crate::app::{App, Ending};
 use crate::error::Result;
 use crate::jobs;
 use crate::scheduler::clock::Ticks;
 use crate::scheduler::metrics::JobMetrics;
+use crate::warmups;
 
-pub async fn run(db: Db, metrics: JobMetrics, mut ticks: Ticks, mut ending: Ending) {
+pub async fn run(app: Arc<App>, metrics: JobMetrics, mut ticks: Ticks, mut ending: Ending) {
     let mut prepared = false;
     // One line when it begins to fail, one when it works again.
     let mut failing = false;
     while !ticks.next(&mut ending).await {
-        let looked = look(&db, &metrics, &mut prepared).await;
+        let looked = look(&app, &metrics, &mut prepared).await;
         match &looked {
             Ok(()) if failing => tracing::info!("jobs are looked for again"),
             Err(error) if !failing => tracing::warn!(%error, "jobs cannot be looked for; goes on every second"),
@@ -22,9 +24,11 @@ pub async fn run(db: Db, metrics: JobMetrics, mut ticks: Ticks, mut ending: Endi
     }
 }
 
-async fn look(db: &Db, metrics: &JobMetrics, prepared: &mut bool) -> Result<()> {
+async fn look(app: &App, metrics: &JobMetrics, prepared: &mut bool) -> Result<()> {
+    let db = &app.db;
     if !*prepared {
         jobs::ensure_chores(db).await?;
+        warmups::note_release(app).await?;
         *prepared = true;
     }
     jobs::plan(db).await?;

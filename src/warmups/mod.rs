@@ -4,6 +4,8 @@
 mod model;
 mod routes;
 mod service;
+mod store;
 
+pub use model::WarmupRun;
 pub use routes::routes;
-pub use service::{run, start_rewarming};
+pub use service::{note_release, recent, rewarm_release, run, start_rewarming};

@@ -12,7 +12,7 @@ pub struct History {
     pub changed: Vec<ChangedHistory>,
     /// What was asked most, at most a day ago.
     pub queries: Vec<QueryHistory>,
-    pub warmups: Vec<WarmupRun>,
+    pub warmups: Vec<WarmupHistory>,
     /// The embedding model that the tenant's vectors are of, and the one that runs.
     pub pinned_model: String,
     pub running_model: String,
@@ -47,7 +47,7 @@ pub struct QueryHistory {
 
 /// A run of a warm-up, and the hit rate of its targets in the hours around it.
 #[derive(Debug, Clone)]
-pub struct WarmupRun {
+pub struct WarmupHistory {
     pub name: String,
     pub warmed: i64,
     pub already_warm: i64,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use history::{ChangedHistory, History, KindHistory, QueryHistory, WarmupRun};
+pub use history::{ChangedHistory, History, KindHistory, QueryHistory, WarmupHistory};
 
 /// What could be better, why, and what to do.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cache::Kind;
-use crate::insight::advice::history::{History, WarmupRun, part};
+use crate::insight::advice::history::{History, WarmupHistory, part};
 use crate::insight::advice::{Advice, AdviceCode, Severity, numbers, percent};
 
 /// Runs of a warm-up before it is judged.
@@ -15,14 +15,14 @@ const GAIN: f64 = 0.01;
 
 /// A warm-up that finds nearly all warm, or after which its targets are hit no more often than before.
 pub fn useless(history: &History) -> Option<Advice> {
-    let mut warmups: BTreeMap<&str, Vec<&WarmupRun>> = BTreeMap::new();
+    let mut warmups: BTreeMap<&str, Vec<&WarmupHistory>> = BTreeMap::new();
     for run in &history.warmups {
         warmups.entry(&run.name).or_default().push(run);
     }
     warmups.into_iter().filter(|(_, runs)| runs.len() >= RUNS).find_map(|(name, runs)| judged(name, &runs))
 }
 
-fn judged(name: &str, runs: &[&WarmupRun]) -> Option<Advice> {
+fn judged(name: &str, runs: &[&WarmupHistory]) -> Option<Advice> {
     let warmed: i64 = runs.iter().map(|run| run.warmed).sum();
     let already: i64 = runs.iter().map(|run| run.already_warm).sum();
     let gains = runs.iter().filter_map(|run| Some(run.hit_rate_after? - run.hit_rate_before?));
@@ -98,7 +98,7 @@ mod tests {
     use crate::insight::advice::history::tests::recalls;
 
     fn runs(count: usize, warmed: i64, already_warm: i64, after: f64) -> History {
-        let run = WarmupRun {
+        let run = WarmupHistory {
             name: "morning".into(),
             warmed,
             already_warm,

@@ -10,10 +10,11 @@ use crate::app::App;
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{AgentUid, ExternalId, ScopeId, TenantId};
-use crate::insight::advice::{ChangedHistory, History, KindHistory, QueryHistory, advise};
+use crate::insight::advice::{ChangedHistory, History, KindHistory, QueryHistory, WarmupHistory, advise};
 use crate::insight::model::{AnalyticsAgent, AnalyticsQuery, CacheAnalytics, Frame, Invalidations, KindSteps};
 use crate::insight::store;
 use crate::usage::{self, ChangedScope, Query, Span};
+use crate::warmups::{self, WarmupRun};
 
 const TOP: i64 = 20;
 
@@ -38,6 +39,8 @@ struct Found {
     names: HashMap<ScopeId, (Option<ExternalId>, Option<ExternalId>)>,
     agents: Vec<AnalyticsAgent>,
     changed: Vec<ChangedScope>,
+    /// With their names.
+    warmups: Vec<(String, WarmupRun)>,
 }
 
 pub async fn analyse(app: Arc<App>, asked: Asked) -> Result<CacheAnalytics> {
@@ -80,7 +83,9 @@ async fn find(conn: &mut TenantConn, asked: &Asked) -> Result<Found> {
     if let Some(only) = &asked.only {
         changed.retain(|scope| only.may_see(scope));
     }
-    Ok(Found { queries, names, agents: agents.collect(), changed })
+    // Warm-ups are of no concern to who acts as an agent.
+    let warmups = if asked.only.is_none() { warmups::recent(conn, tenant, span.from).await? } else { Vec::new() };
+    Ok(Found { queries, names, agents: agents.collect(), changed, warmups })
 }
 
 impl Only {
@@ -103,9 +108,20 @@ fn history(app: &App, asked: &Asked, kinds: &[KindSteps], found: &Found) -> Hist
         local_bytes: app.config.cache.local_mb * 1024 * 1024,
         changed: found.changed.iter().map(changed).collect(),
         queries: found.queries.iter().map(query).collect(),
-        warmups: Vec::new(),
+        warmups: found.warmups.iter().map(warmup).collect(),
         pinned_model: asked.pinned_model.clone(),
         running_model: app.embedder.pin().to_owned(),
+    }
+}
+
+fn warmup((name, run): &(String, WarmupRun)) -> WarmupHistory {
+    let effect = run.effect.filter(|effect| effect.complete);
+    WarmupHistory {
+        name: name.clone(),
+        warmed: run.report.warmed as i64,
+        already_warm: run.report.already_warm as i64,
+        hit_rate_before: effect.and_then(|effect| effect.before.hit_rate),
+        hit_rate_after: effect.and_then(|effect| effect.after.hit_rate),
     }
 }
 

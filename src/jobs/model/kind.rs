@@ -28,6 +28,12 @@ pub enum Chore {
     PurgeSigningKeys,
     /// Recalls and events of circles, minute by minute.
     PurgeCircleFigures,
+    /// Hours and days of usage, from its minutes.
+    RollUpUsage,
+    /// Usage that is older than anybody can ask for.
+    PurgeUsage,
+    /// What was asked most, made ready for a release that answers otherwise than the one before.
+    RewarmRelease,
 }
 
 impl Kind {
@@ -80,6 +86,10 @@ impl Chore {
             Self::PurgeRuns => "7 3 * * *",
             Self::PurgeSigningKeys => "22 3 * * *",
             Self::PurgeCircleFigures => "42 3 * * *",
+            Self::RollUpUsage => "4,34 * * * *",
+            Self::PurgeUsage => "52 3 * * *",
+            // By itself never: whoever starts a release asks for it. Leap days have to be named.
+            Self::RewarmRelease => "57 3 29 2 *",
         }
     }
 }

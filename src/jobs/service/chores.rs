@@ -1,7 +1,7 @@
 //! The installation's own jobs, and runs that somebody asks for.
 
 use anyhow::anyhow;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -26,6 +26,17 @@ pub async fn ensure_chores(db: &Db) -> Result<()> {
         };
         store::insert(&mut tx, TenantId::OPERATOR, chore.id(), Kind::Chore(*chore), &fields).await?;
     }
+    tx.commit(&[]).await
+}
+
+/// Puts a run of a chore in the queue, unless these details are what it was last asked for with.
+pub async fn enqueue_for(db: &Db, chore: Chore, details: &Value) -> Result<()> {
+    let mut tx = db.write_beside(TenantId::OPERATOR).await?;
+    let job = store::find_for_update(&mut tx, TenantId::OPERATOR, Kind::Chore(chore), chore.id()).await?;
+    let Some(job) = job.filter(|job| job.fields.details != *details) else { return Ok(()) };
+    let fields = JobFields { details: details.clone(), ..job.fields };
+    store::update(&mut tx, TenantId::OPERATOR, chore.id(), &fields).await?;
+    store::insert_run(&mut tx, TenantId::OPERATOR, chore.id(), None, Cause::Rewarm).await?;
     tx.commit(&[]).await
 }
 

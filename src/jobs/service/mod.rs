@@ -5,7 +5,7 @@ mod claim;
 mod lease;
 mod plan;
 
-pub use chores::{enqueue, ensure_chores};
+pub use chores::{enqueue, enqueue_for, ensure_chores};
 pub use claim::{Claim, Claimer, claim};
 pub use lease::Lease;
 pub use plan::plan;

@@ -37,6 +37,11 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
     ])
 });
 
+/// What this release makes of answers: of another one they are worth nothing to it.
+pub fn rules() -> &'static str {
+    &RULES
+}
+
 /// A scope to search, how an answer names it, and its tag as the gate saw it.
 #[derive(Debug, Clone)]
 struct Place {

@@ -3,6 +3,7 @@
 
 mod progress;
 mod purge;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::db::{Attempt, retrying};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
 use crate::jobs::{self, Chore, Lease};
+use crate::warmups;
 
 use progress::Progress;
 
@@ -24,6 +26,15 @@ const ROWS_A_BATCH: i64 = 500;
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub async fn perform(app: &Arc<App>, lease: &Arc<Lease>, chore: Chore) -> Result<Value> {
+    match chore {
+        Chore::RollUpUsage => usage::roll_up(app).await,
+        Chore::PurgeUsage => usage::purge(app).await,
+        Chore::RewarmRelease => warmups::rewarm_release(app, lease).await,
+        _ => purge_tenants(app, lease, chore).await,
+    }
+}
+
+async fn purge_tenants(app: &Arc<App>, lease: &Arc<Lease>, chore: Chore) -> Result<Value> {
     let kept = purge::kept(&app.config.jobs, chore);
     let mut progress = Progress::of(lease.run().progress.as_ref());
     loop {

@@ -107,6 +107,23 @@ pub async fn of_agent(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid, 
     Ok(sums.fetch_one(&mut **conn).await?)
 }
 
+/// Recalls of these agents between two moments, to the minute; of the last seven days.
+pub async fn of_agents(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    agents: &[ExternalId],
+    (from, to): (OffsetDateTime, OffsetDateTime),
+) -> Result<AgentUse> {
+    let ids: Vec<&str> = agents.iter().map(ExternalId::as_str).collect();
+    let sums = sqlx::query_as(
+        "SELECT coalesce(sum(u.recalls), 0)::bigint AS recalls, coalesce(sum(u.hits), 0)::bigint AS hits
+           FROM agents a
+           JOIN usage_agents u ON u.tenant_id = a.tenant_id AND u.agent_uid = a.agent_uid
+          WHERE a.tenant_id = $1 AND a.agent_id = ANY($2) AND u.grain = 'minute' AND u.at >= $3 AND u.at < $4",
+    );
+    Ok(sums.bind(tenant).bind(ids).bind(from).bind(to).fetch_one(&mut **conn).await?)
+}
+
 /// A scope that was changed, by its incarnation.
 #[derive(FromRow)]
 pub struct ChangedScope {

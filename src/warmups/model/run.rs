@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::error::{Error, Result};
 use crate::ids::{JobId, RunId};
 use crate::jobs::{Cause, Run, RunState};
-use crate::warmups::model::Report;
+use crate::warmups::model::{Effect, Report};
 
 /// One time that a warm-up was due, or asked for.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -31,6 +31,8 @@ pub struct WarmupRun {
     pub report: Report,
     /// Why it failed as a whole.
     pub error: Option<String>,
+    /// Null while it goes on, after seven days, and where no target is an agent.
+    pub effect: Option<Effect>,
 }
 
 impl TryFrom<Run> for WarmupRun {
@@ -51,6 +53,7 @@ impl TryFrom<Run> for WarmupRun {
             finished_at: run.finished_at,
             report: report.unwrap_or_default(),
             error: run.error,
+            effect: None,
         })
     }
 }

@@ -1,14 +1,16 @@
 //! Use cases of warm-ups: keeping them, and working one off.
 
+mod deploy;
 mod items;
 mod rewarm;
 mod run;
 mod runs;
 mod top;
 
+pub use deploy::{note_release, rewarm_release};
 pub use rewarm::start as start_rewarming;
 pub use run::run;
-pub use runs::{cancel, find_run, list_runs, start};
+pub use runs::{cancel, find_run, list_runs, recent, start};
 
 use crate::db::{Db, Intent, TenantConn};
 use crate::error::{Code, Error, Result};

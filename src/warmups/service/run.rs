@@ -39,11 +39,11 @@ pub async fn run(app: &Arc<App>, lease: &Lease) -> Result<Value> {
     written(&run.report)
 }
 
-fn written(report: &Report) -> Result<Value> {
+pub fn written(report: &Report) -> Result<Value> {
     serde_json::to_value(report).map_err(|error| Error::Internal(error.into()))
 }
 
-struct WarmRun {
+pub struct WarmRun {
     app: Arc<App>,
     tenant: TenantId,
     principal: String,
@@ -53,15 +53,25 @@ struct WarmRun {
 }
 
 impl WarmRun {
-    fn begin(app: Arc<App>, tenant: TenantId, principal: String, report: Report) -> Self {
+    pub fn begin(app: Arc<App>, tenant: TenantId, principal: String, report: Report) -> Self {
         let latencies = app.metrics.latencies();
         let calm = latencies.p99_since(&Latencies::default());
         let pace = Pace::of(app.config.warmups.items_per_second, calm);
         Self { app, tenant, principal, pace, latencies, report }
     }
 
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Goes on with so many items of another tenant.
+    pub fn enter(&mut self, tenant: TenantId, items: usize) {
+        self.tenant = tenant;
+        self.report.items += items;
+    }
+
     /// Makes one item ready, or notes why not; then waits for as long as the pace asks for.
-    async fn work(&mut self, item: &Item) {
+    pub async fn work(&mut self, item: &Item) {
         let started = Instant::now();
         let mut outcome = self.attempt(item).await;
         for _ in 1..ATTEMPTS {

@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::ids::{ScopeId, TenantId};
 use crate::json::{FromJson, MAX_DEPTH, parse};
 use crate::recall::RecallRequest;
-use crate::usage;
+use crate::usage::{self, Query};
 use crate::warmups::service::items::Wanted;
 
-const WINDOW: Duration = Duration::hours(24);
+pub const WINDOW: Duration = Duration::hours(24);
 
 /// The most frequent recalls of the last day, of an agent or a circle.
 pub async fn top(app: &App, tenant: TenantId, place: &Place, most: i64) -> Result<Vec<Wanted>> {
@@ -29,14 +29,16 @@ pub async fn top(app: &App, tenant: TenantId, place: &Place, most: i64) -> Resul
     let since = caller.checked_at - WINDOW;
     let mut conn = app.db.read_beside(tenant).await?;
     let queries = usage::top_queries(&mut conn, tenant, Some(&[scope]), since, most).await?;
-    let asked = queries.into_iter().filter_map(|query| query.sealed).map(|sealed| {
-        let request = usage::open_query(&app.secret_key, tenant, &sealed)?;
-        Ok(read(&request).map_or_else(
-            || Wanted::Nothing("was asked of another version, and is not understood".into()),
-            |request| Wanted::Recall(Box::new(request)),
-        ))
-    });
-    asked.collect()
+    Ok(queries.into_iter().filter_map(|query| asked(app, tenant, query)).collect())
+}
+
+/// The request of a question, where it was kept.
+pub fn asked(app: &App, tenant: TenantId, query: Query) -> Option<Wanted> {
+    let request = usage::open_query(&app.secret_key, tenant, &query.sealed?);
+    Some(request.ok().and_then(|request| read(&request)).map_or_else(
+        || Wanted::Nothing("was kept by another version or under another key, and cannot be read".into()),
+        |request| Wanted::Recall(Box::new(request)),
+    ))
 }
 
 fn asked_scope(caller: &Caller) -> Option<ScopeId> {
