@@ -10,6 +10,7 @@ mod memories;
 mod recall;
 mod report;
 mod site;
+mod warmups;
 mod words;
 mod zipf;
 
@@ -30,6 +31,8 @@ pub enum Verb {
     Recall(recall::Args),
     /// What many circles cost compared with one, and a circle of many members; starts servers of its own.
     Circles(circles::Args),
+    /// How many recalls hit while memories change, with and without warm-ups; starts a server of its own.
+    Warmups(warmups::Args),
 }
 
 pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
@@ -39,6 +42,7 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::Memories(args) => memories::run(args, config).await,
         Verb::Recall(args) => recall::run(args, config).await,
         Verb::Circles(args) => circles::run(args, config).await,
+        Verb::Warmups(args) => warmups::run(args, config).await,
     }
 }
 

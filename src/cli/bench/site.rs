@@ -58,11 +58,20 @@ pub struct Tenant {
 impl Site {
     /// Measures on a new site, and takes it down again whatever comes of it.
     pub async fn with<T>(config: &Config, measure: impl AsyncFnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        // From here on, whoever interrupts it must find no tenant left behind, and no Postgres.
-        let mut signals = Signals::listen()?;
         let mut config = config.clone();
         (config.cache.recall_ttl_secs, config.cache.embedding_ttl_secs) = (TTL_SECS, TTL_SECS);
         config.cache.redis_deadline_ms = REDIS_DEADLINE_MS;
+        Self::as_configured(&config, measure).await
+    }
+
+    /// The same where lifetimes are part of what is measured.
+    pub async fn as_configured<T>(
+        config: &Config,
+        measure: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        // From here on, whoever interrupts it must find no tenant left behind, and no Postgres.
+        let mut signals = Signals::listen()?;
+        let config = config.clone();
         let database = Database::attach(&config).await?;
         let outcome = Self::over(&database, config, &mut signals, measure).await;
         let closed = database.close().await;
@@ -157,7 +166,7 @@ impl Instance {
 }
 
 impl Tenant {
-    async fn create(app: &App) -> anyhow::Result<Self> {
+    pub async fn create(app: &App) -> anyhow::Result<Self> {
         // Two runs may begin within the same second.
         let name = format!("bench-{}", uuid::Uuid::now_v7());
         let parsed = Name::parse(&name).map_err(Error::from)?;
@@ -168,7 +177,7 @@ impl Tenant {
     }
 
     /// With all it has.
-    async fn erase(self, app: &App) -> anyhow::Result<()> {
+    pub async fn erase(self, app: &App) -> anyhow::Result<()> {
         let intent = Intent::of_operator(TenantId::OPERATOR);
         erase::begin(app.db.clone(), intent, self.id, IfMatch::default()).await?;
         if let Err(error) = erase::finish(&app.db, self.id, |_, _| {}).await {

@@ -74,6 +74,10 @@ impl Call {
         Ok(Self { method: Method::POST, path: path.parse()?, status })
     }
 
+    pub fn patch(path: &str, status: u16) -> anyhow::Result<Self> {
+        Ok(Self { method: Method::PATCH, path: path.parse()?, status })
+    }
+
     pub fn put(path: &str, status: u16) -> anyhow::Result<Self> {
         Ok(Self { method: Method::PUT, path: path.parse()?, status })
     }

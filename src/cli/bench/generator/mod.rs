@@ -10,7 +10,7 @@ use crate::cli::bench::report::Row;
 use crate::cli::progress::Progress;
 
 pub use caller::{Bodies, Target, Texts};
-pub use http::{Address, Call, Connection};
+pub use http::{Address, Call, Connection, Origin};
 pub use slices::Measured;
 use slices::SLICE;
 
