@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::db::{Db, self_check};
 use crate::embeddings::Embedder;
 use crate::events::{Bus, relay};
+use crate::rates::{self, Rates};
 use crate::redis::Redis;
 use crate::secrets::{SecretKey, server_secret};
 use crate::telemetry::Metrics;
@@ -31,6 +32,7 @@ pub struct App {
     pub bus: Bus,
     pub cache: Cache,
     pub embedder: Embedder,
+    pub rates: Rates,
     pub metrics: Metrics,
     /// Seals what Postgres keeps.
     pub secret_key: SecretKey,
@@ -80,16 +82,33 @@ impl App {
         let redis = places.redis.filter(|_| config.cache.wants_redis());
         let redis = redis.map(|url| Redis::open(&config.cache, url, runtime.clone())).transpose()?;
         let cache = Cache::open(&config.cache, redis.clone(), &db, &secret_key, runtime.clone())?;
-        let embedder = embedder.behind(cache.clone());
+        let rates = Rates::new(&config.rates, &config.cache.prefix, redis.clone())?;
+        let embedder = embedder.behind(cache.clone(), rates.clone());
         let of_redis = redis.as_ref().map(Redis::collectors).unwrap_or_default();
         let mut listeners = cache::follow(&cache, &bus, &runtime);
         listeners.extend(redis.map(|redis| relay(&bus, redis, format!("{}events", config.cache.prefix), &runtime)));
         let metrics = Metrics::new(&config.telemetry)?;
         let counted = [embedder.collectors()?, bus.collectors(), cache.stats().collectors(), db.collectors(), of_redis];
-        counted.into_iter().flatten().try_for_each(|collector| metrics.register(collector))?;
+        let counted = counted.into_iter().flatten().chain(rates.collectors());
+        counted.into_iter().try_for_each(|collector| metrics.register(collector))?;
         let (companions, stopping) = (Mutex::new(listeners), AtomicBool::new(false));
         let ended = watch::Sender::new(false);
-        Ok(Self { config, db, bus, cache, embedder, metrics, secret_key, cursor_key, companions, stopping, ended })
+        let app = Self {
+            config,
+            db,
+            bus,
+            cache,
+            embedder,
+            rates,
+            metrics,
+            secret_key,
+            cursor_key,
+            companions,
+            stopping,
+            ended,
+        };
+        app.accompany(|ending| count_instances(app.rates.clone(), ending));
+        Ok(app)
     }
 
     /// Begins work that goes on beside requests; it hears of the end, and the end waits for it.
@@ -120,5 +139,15 @@ impl App {
 
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Whoever shares the limits learns that this instance is there.
+async fn count_instances(rates: Rates, mut ending: Ending) {
+    loop {
+        rates.beat().await;
+        if ending.within(rates::BEAT).await {
+            return;
+        }
     }
 }

@@ -58,6 +58,7 @@ pub enum Code {
     WrongState,
     PreconditionFailed,
     QuotaExceeded,
+    RateLimited,
     IdempotencyInProgress,
     Gone,
     // What we depend on
@@ -98,6 +99,9 @@ pub enum Error {
     /// The request is understood and refused.
     #[error("{detail}")]
     Refused { code: Code, detail: String },
+    /// More was asked for than may be at once; in so many seconds it may.
+    #[error("{detail}")]
+    Limited { detail: String, retry_after_secs: u64 },
     /// Something Cairn depends on does not answer; trying again later may help.
     #[error("{detail}")]
     Unavailable {
@@ -145,6 +149,9 @@ impl Error {
         match self {
             Self::Invalid(all) => Self::Invalid(all.clone()),
             Self::Refused { code, detail } => Self::Refused { code: *code, detail: detail.clone() },
+            Self::Limited { detail, retry_after_secs } => {
+                Self::Limited { detail: detail.clone(), retry_after_secs: *retry_after_secs }
+            }
             Self::Unavailable { code, detail, cause } => {
                 Self::Unavailable { code: *code, detail: detail.clone(), cause: said(cause) }
             }
@@ -156,6 +163,7 @@ impl Error {
         match self {
             Self::Invalid(all) => all.first().map_or(Code::BadRequest, |first| first.code),
             Self::Refused { code, .. } | Self::Unavailable { code, .. } => *code,
+            Self::Limited { .. } => Code::RateLimited,
             Self::Internal(_) => Code::Internal,
         }
     }

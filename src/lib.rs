@@ -13,6 +13,8 @@ pub mod sabotage; // guards that a chaos build can switch off
 // Tools: know no feature.
 pub mod secrets; // what is sealed with the operator's key
 pub mod redis; // the way to Redis: deadlines, breaker
+pub mod rates; // how much may be asked for in a time
+pub mod turns; // something scarce, given out fairly
 pub mod events; // what happened, told to whoever wants to know
 pub mod db; // pools, tenant-bound connections, the write transaction, migrations, embedded Postgres
 pub mod cache; // what was computed, kept as long as it is proved fresh

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 30] = [
+const MODULES: [(&str, u8); 31] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -16,6 +16,8 @@ const MODULES: [(&str, u8); 30] = [
     ("sabotage", 0),
     ("secrets", 1),
     ("redis", 1),
+    ("rates", 1),
+    ("turns", 1),
     ("events", 1),
     ("db", 1),
     ("cache", 1),
@@ -56,6 +58,7 @@ const ROLES: [(&str, &[&str]); 4] = [
             "pack",
             "canonical",
             "advice",
+            "quotas",
         ],
     ),
     (

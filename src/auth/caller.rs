@@ -2,6 +2,7 @@
 //! run, nor read a byte of the body, for a caller without that right.
 
 use std::future::{Ready, ready};
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::cache::Owner;
 use crate::db::{Idempotency, Intent};
 use crate::error::{Code, Error, Result};
 use crate::ids::{AgentUid, CircleUid, ExternalId, KeyId, ScopeId, Tag, TenantId};
+use crate::rates::{self, Allowance, Budget};
 
 /// Someone who passed the gate, and what the gate said.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Caller {
     pub tenant_tag: Option<Tag>,
     pub cache_secret: Option<i32>,
     pub quotas: CallQuotas,
+    /// What it may spend on what has to be embedded.
+    pub budget: Budget,
     /// Whether the tenant lets the text of frequent recalls be kept, sealed.
     pub keep_queries: bool,
     /// Whether the tenant wants what is asked most computed anew after a change.
@@ -56,6 +60,17 @@ pub struct CallQuotas {
     pub requests_per_second: Option<i32>,
     pub concurrent_requests: Option<i32>,
     pub embedding_tokens_per_minute: Option<i32>,
+}
+
+impl From<CallQuotas> for Allowance {
+    fn from(quotas: CallQuotas) -> Self {
+        let limit = |quota: Option<i32>| quota.and_then(|most| u32::try_from(most).ok()).and_then(NonZeroU32::new);
+        Self {
+            requests_per_second: limit(quotas.requests_per_second),
+            concurrent_requests: limit(quotas.concurrent_requests),
+            embedding_tokens_per_minute: limit(quotas.embedding_tokens_per_minute),
+        }
+    }
 }
 
 /// An agent by name, and by incarnation if it exists.
@@ -127,7 +142,12 @@ impl Caller {
 
     /// Whose cached entries the caller may meet.
     pub fn owner(&self) -> Owner {
-        Owner { tenant: self.tenant, secret: self.cache_secret }
+        Owner { tenant: self.tenant, secret: self.cache_secret, budget: self.budget }
+    }
+
+    /// The caller as limits know it.
+    pub fn as_counted(&self) -> rates::Caller<'_> {
+        rates::Caller { tenant: self.tenant, principal: &self.principal, quotas: self.quotas.into() }
     }
 
     fn require(&self, permission: Permission) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage;
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
@@ -18,29 +18,61 @@ use crate::auth::gate::{self, Passage, Question};
 use crate::auth::sabotage;
 use crate::auth::{CallQuotas, Caller, Issuers, KeyUses, Membership, PathCircle, Role, Subject};
 use crate::error::{Code, Error, Invalid, Result};
-use crate::http::Principal;
-use crate::ids::ExternalId;
+use crate::http::{Principal, hold};
+use crate::ids::{ExternalId, TenantId};
+use crate::rates::{Admission, Budget, Permit, Refusal};
 use crate::telemetry::Stage;
 
 const ACT_AS: &str = "cairn-agent";
 
+/// Lets a request on with its caller, who may have limits; what they hold is let go with the last byte of the answer.
 pub async fn authenticate(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    let caller = match identify(&request).await {
-        Ok(caller) => caller,
-        Err(error) => return Ok(request.error_response(error).map_into_right_body()),
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let (caller, permits) = match enter(&request).await {
+        Ok(entered) => entered,
+        Err(error) => return Ok(request.error_response(error)),
     };
-    let principal = Principal { tenant: caller.tenant.to_string(), principal: caller.principal.clone() };
-    request.extensions_mut().insert(principal);
     request.extensions_mut().insert(caller);
-    Ok(next.call(request).await?.map_into_left_body())
+    let response = next.call(request).await?.map_into_boxed_body();
+    Ok(if permits.is_empty() { response } else { hold(response, permits) })
 }
 
-async fn identify(request: &ServiceRequest) -> Result<Caller> {
+async fn enter(request: &ServiceRequest) -> Result<(Caller, Vec<Permit>)> {
+    let (rates, credential) = (&shared::<App>(request)?.rates, bearer(request)?);
+    if let Some(refusal) = rates.refused(credential) {
+        return Err(refuse(request, &refusal));
+    }
+    let caller = identify(request, credential).await?;
+    let caller = Caller { budget: rates.budget(caller.as_counted()), ..caller };
+    note_principal(request, caller.tenant, caller.principal.clone());
+    match rates.admit(caller.as_counted()).await {
+        Ok(None) => Ok((caller, Vec::new())),
+        Ok(Some(Admission { permits, standing })) => {
+            request.extensions_mut().insert(standing);
+            Ok((caller, permits))
+        }
+        Err(refusal) => {
+            rates.remember_refused(credential, &refusal);
+            Err(refuse(request, &refusal))
+        }
+    }
+}
+
+fn refuse(request: &ServiceRequest, refusal: &Refusal) -> Error {
+    note_principal(request, refusal.tenant, refusal.principal.clone());
+    request.extensions_mut().insert(refusal.standing.clone());
+    refusal.error()
+}
+
+/// For the log.
+fn note_principal(request: &ServiceRequest, tenant: TenantId, principal: String) {
+    request.extensions_mut().insert(Principal { tenant: tenant.to_string(), principal });
+}
+
+async fn identify(request: &ServiceRequest, text: &str) -> Result<Caller> {
     let app = shared::<App>(request)?;
-    let text = bearer(request)?;
     let credential = Credential::read(text, &app.config.auth, shared::<Issuers>(request)?);
     let credential = credential.ok_or_else(Error::unauthenticated)?;
     let named = Named::of(request);
@@ -180,6 +212,7 @@ pub(super) fn caller_of(
             concurrent_requests: passage.concurrent_requests,
             embedding_tokens_per_minute: passage.tokens_per_minute,
         },
+        budget: Budget::default(),
         keep_queries: passage.keep_queries,
         rewarm: passage.rewarm,
         checked_at: passage.checked_at,

@@ -14,7 +14,7 @@ use crate::cache::flights::{Boarding, Landed, Lead};
 use crate::cache::lookup::{Hit, Made, Slot, Wanted};
 use crate::cache::stats::{Layer, Saving};
 use crate::cache::{Cache, Digest, Key, Owner, Stamp};
-use crate::error::{Code, Invalid, Result};
+use crate::error::{Code, Error, Invalid, Result};
 use crate::ids::ScopeId;
 use crate::telemetry::Stage;
 
@@ -233,7 +233,8 @@ where
         let Computed { body, proof, makeshift, timing } = match (self.compute)(true).await {
             Ok(computed) => computed,
             Err(error) => {
-                if let Some(flight) = flight {
+                // Who was refused by a limit of its own leaves the flight to the others.
+                if let Some(flight) = flight.filter(|_| !matches!(error, Error::Limited { .. })) {
                     flight.land(Err(error.copy()));
                 }
                 return Err(error);

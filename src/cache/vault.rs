@@ -16,6 +16,7 @@ use crate::cache::key::{Digest, Key};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
+use crate::rates::Budget;
 use crate::secrets::SecretKey;
 
 pub(super) const NONCE_BYTES: usize = 24;
@@ -29,6 +30,8 @@ const OPEN_SECRETS: u64 = 10_000;
 pub struct Owner {
     pub tenant: TenantId,
     pub secret: Option<i32>,
+    /// What it may spend on what has to be embedded.
+    pub budget: Budget,
 }
 
 /// An opened secret.

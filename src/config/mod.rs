@@ -6,10 +6,12 @@ mod cache;
 mod embeddings;
 mod jobs;
 mod limits;
+mod rates;
 mod telemetry;
 mod usage;
 mod warmups;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,12 +21,14 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Metadata, Source};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use auth::{Auth, Issuer};
 pub use cache::Cache;
 pub use embeddings::{ApiKey, Embeddings, ProviderName};
 pub use jobs::Jobs;
 pub use limits::Limits;
+pub use rates::Rates;
 pub use telemetry::Telemetry;
 pub use usage::Usage;
 pub use warmups::Warmups;
@@ -47,6 +51,7 @@ pub struct Config {
     pub limits: Limits,
     pub usage: Usage,
     pub jobs: Jobs,
+    pub rates: Rates,
     pub log: Log,
     pub telemetry: Telemetry,
     pub warmups: Warmups,
@@ -85,6 +90,13 @@ pub struct Database {
     pub acquire_timeout_ms: u64,
     pub read_timeout_ms: u64,
     pub write_timeout_ms: u64,
+    /// Whether tenants take turns at connections. If not, whoever comes first is served first, and a tenant with many
+    /// calls keeps the others waiting.
+    pub fair: bool,
+    /// How many calls of one tenant may wait for a connection; one more is told to try again.
+    pub waiting_per_tenant: usize,
+    /// A tenant with the weight 2 gets twice the connections of others while all are wanted; 1 for those not named.
+    pub tenant_weights: BTreeMap<Uuid, u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +132,7 @@ impl Default for Config {
             limits: Limits::default(),
             usage: Usage::default(),
             jobs: Jobs::default(),
+            rates: Rates::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             warmups: Warmups::default(),
@@ -153,6 +166,9 @@ impl Default for Database {
             acquire_timeout_ms: 1_000,
             read_timeout_ms: 2_000,
             write_timeout_ms: 5_000,
+            fair: true,
+            waiting_per_tenant: 256,
+            tenant_weights: BTreeMap::new(),
         }
     }
 }
@@ -237,6 +253,7 @@ impl Config {
         self.telemetry.validate()?;
         self.usage.validate()?;
         self.jobs.validate()?;
+        self.rates.validate()?;
         let pools = [
             ("gate", self.database.gate_connections),
             ("search", self.database.search_connections),
@@ -247,6 +264,11 @@ impl Config {
             if !(1..=1_000).contains(&size) {
                 bail!("configuration: setting database.{name}_connections: must be 1 to 1000, not {size}");
             }
+        }
+        if let Some((tenant, weight)) =
+            self.database.tenant_weights.iter().find(|(_, weight)| !(1..=100).contains(*weight))
+        {
+            bail!("configuration: setting database.tenant_weights.{tenant}: must be 1 to 100, not {weight}");
         }
         tracing_subscriber::EnvFilter::try_new(&self.log.filter).with_context(|| {
             format!("configuration: setting log.filter: {:?} is no tracing filter", self.log.filter)

@@ -19,6 +19,7 @@ use crate::events::Bus;
 
 mod door;
 pub mod embedded;
+mod fair;
 mod idempotency;
 mod migrate;
 mod selfcheck;
@@ -27,6 +28,7 @@ mod waits;
 mod write;
 
 use door::Door;
+use fair::Queues;
 use waits::{Waits, Work};
 
 pub use idempotency::{Fingerprint, Idempotency, Intent, RECEIPTS_KEPT, purge_receipts};
@@ -53,6 +55,7 @@ pub struct Db {
     write: PgPool,
     background: PgPool,
     waits: Waits,
+    queues: Queues,
     bus: Bus,
     runtime: Handle,
     door: Door,
@@ -67,12 +70,14 @@ impl Db {
         // Writes look rows up by their keys; planning each anew would take longer than running it.
         let write = session(options, "cairn_app", "cairn write", settings.write_timeout_ms)
             .options([("plan_cache_mode", "force_generic_plan")]);
+        let queues = Queues::new(settings)?;
         Ok(Self {
             gate: pool(settings.gate_connections, "cairn gate", settings.read_timeout_ms),
             search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
             write: pool_of(settings.write_connections, acquire, write),
             background: pool(settings.background_connections, "cairn background", 60_000),
             waits: Waits::new(POOLS)?,
+            queues,
             bus,
             runtime: runtime.clone(),
             door: Door::of(options),
@@ -106,7 +111,7 @@ impl Db {
 
     /// The connection that a request asks the gate by.
     pub async fn gate_connection(&self) -> Result<PoolConnection<Postgres>> {
-        self.lend(Work::Gate).await
+        Ok(self.lend(Work::Gate, None).await?.connection)
     }
 
     /// For jobs and start-up work, which must not take connections from requests.
@@ -122,7 +127,7 @@ impl Db {
 
     /// What it counts about itself.
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        vec![self.waits.collector()]
+        vec![self.waits.collector(), self.queues.collector()]
     }
 
     /// Hands out no more connections and waits for those in use: a unit of work whose caller has gone still commits.

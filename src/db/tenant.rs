@@ -3,52 +3,53 @@
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction};
 
+use crate::db::waits::Loan;
 use crate::db::{Db, Work};
 use crate::error::Result;
 use crate::ids::TenantId;
+use crate::turns::Turn;
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// An open transaction bound to a tenant. Dropping it rolls back; only `WriteTx` can commit.
-pub struct TenantConn(pub(super) Transaction<'static, Postgres>);
+pub struct TenantConn {
+    pub(super) transaction: Transaction<'static, Postgres>,
+    /// Given back after the connection is.
+    _turn: Option<Turn>,
+}
 
 impl Deref for TenantConn {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.0
+        &self.transaction
     }
 }
 
 impl DerefMut for TenantConn {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0
+        &mut self.transaction
     }
 }
 
 impl Db {
     /// One read-only snapshot of one tenant.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantConn> {
-        begin(self.lend(Work::Search).await?, tenant, SNAPSHOT, "").await
+        begin(self.lend(Work::Search, Some(tenant)).await?, tenant, SNAPSHOT, "").await
     }
 
     /// The same for work that goes on beside requests, and takes no connection from them.
     pub async fn read_beside(&self, tenant: TenantId) -> Result<TenantConn> {
-        begin(self.lend(Work::Background).await?, tenant, SNAPSHOT, "").await
+        begin(self.lend(Work::Background, Some(tenant)).await?, tenant, SNAPSHOT, "").await
     }
 }
 
 /// Opens the transaction and sets its tenant in one round trip; `also` is selected with it.
-pub(super) async fn begin(
-    connection: PoolConnection<Postgres>,
-    tenant: TenantId,
-    begin: &str,
-    also: &str,
-) -> Result<TenantConn> {
+pub(super) async fn begin(loan: Loan, tenant: TenantId, begin: &str, also: &str) -> Result<TenantConn> {
     // A tenant id is a UUID and cannot carry SQL.
     let statement = format!("{begin}; SELECT set_config('cairn.tenant', '{tenant}', true){also}");
-    Ok(TenantConn(Transaction::begin(connection, Some(AssertSqlSafe(statement).into_sql_str())).await?))
+    let transaction = Transaction::begin(loan.connection, Some(AssertSqlSafe(statement).into_sql_str())).await?;
+    Ok(TenantConn { transaction, _turn: loan.turn })
 }

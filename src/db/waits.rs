@@ -6,10 +6,13 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
+use tokio::time::timeout;
 
 use crate::db::Db;
 use crate::error::Result;
+use crate::ids::TenantId;
 use crate::telemetry::durations;
+use crate::turns::Turn;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy)]
@@ -39,13 +42,26 @@ impl Waits {
     }
 }
 
+/// A connection, and the turn at it: given back after it.
+pub(super) struct Loan {
+    pub connection: PoolConnection<Postgres>,
+    pub turn: Option<Turn>,
+}
+
 impl Db {
-    /// The one place where requests get their connections; a wait in vain counts too.
-    pub(super) async fn lend(&self, work: Work) -> Result<PoolConnection<Postgres>> {
+    /// The one place where requests get their connections; a wait in vain counts too. None: on nobody's behalf.
+    pub(super) async fn lend(&self, work: Work, tenant: Option<TenantId>) -> Result<Loan> {
         let (_, pool) = self.pools()[work as usize];
         let started = Instant::now();
-        let connection = pool.acquire().await;
+        let lent = timeout(pool.options().get_acquire_timeout(), async {
+            let turn = match tenant {
+                Some(tenant) => self.queues.turn(work, tenant).await?,
+                None => None,
+            };
+            Ok(Loan { connection: pool.acquire().await?, turn })
+        });
+        let lent = lent.await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
         self.waits.each[work as usize].observe(started.elapsed().as_secs_f64());
-        Ok(connection?)
+        lent
     }
 }

@@ -11,12 +11,12 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use tokio::time::timeout_at;
 
-use super::{Embedder, Windows, unavailable};
+use super::{Embedder, Windows, tokens, unavailable};
 use crate::cache::{
     Boarding, Cache, Cost, Digest, Follow, Key, Kind, Landed, Lead, Made, Millis, Owner, Saving, Sign, Slot, Value,
     Wanted,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a text is embedded for: providers may embed questions and answers differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Embedder {
         deadline: Duration,
     ) -> Result<Vec<Windows>> {
         let Some(cache) = &self.cache else {
-            return self.run(owner.tenant, texts, deadline).await;
+            return self.run(owner, texts, deadline).await;
         };
         let mut wishes = Vec::with_capacity(texts.len());
         for text in &texts {
@@ -162,7 +162,7 @@ impl Embedder {
         deadline: Duration,
     ) -> Result<Vec<Windows>> {
         let sent = texts.iter().map(|text| u64::from(tokens(text))).sum();
-        let embedded = self.run(owner.tenant, texts, deadline).await?;
+        let embedded = self.run(owner, texts, deadline).await?;
         let (stats, _) = cache.stats().of(owner.tenant);
         stats.sign(Kind::Embedding, Sign::SpentCalls, 1);
         stats.sign(Kind::Embedding, Sign::SpentTokens, sent);
@@ -207,6 +207,8 @@ impl Embedder {
         let (started, tokens) = (Instant::now(), texts.iter().map(|text| tokens(text)).collect::<Vec<_>>());
         let embedded = match self.spend(cache, owner, texts, deadline).await {
             Ok(embedded) => embedded,
+            // Who waits may have a budget of its own, and goes ahead itself.
+            Err(error @ Error::Limited { .. }) => return Err(error),
             Err(error) => {
                 leads.into_iter().for_each(|(_, lead)| lead.land(Err(error.copy())));
                 return Err(error);
@@ -251,11 +253,6 @@ impl Embedder {
 
 fn made(packed: &Packed, cost: Cost) -> Made<Packed> {
     Made { value: packed.clone(), stamp: None, made_at: 0, valid_until: Millis::MAX, cost }
-}
-
-/// A token is taken as four bytes, as everywhere.
-fn tokens(text: &str) -> u32 {
-    text.len().div_ceil(4).try_into().unwrap_or(u32::MAX)
 }
 
 /// For those who want to know what is cached, and to be rid of it.

@@ -22,6 +22,8 @@ use crate::cache::{Cache, Owner};
 use crate::config::{Config, Embeddings, ProviderName};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
+use crate::rates::Rates;
+use crate::turns::Haste;
 use hashed::Hashed;
 use metrics::Metrics;
 use openai::OpenAi;
@@ -83,8 +85,9 @@ struct Deadlines {
 }
 
 pub struct Embedder {
-    /// None for those who embed without a server.
+    /// This and the next: none for those who embed without a server.
     cache: Option<Cache>,
+    rates: Option<Rates>,
     provider: Provider,
     metrics: Metrics,
     pin: String,
@@ -112,6 +115,7 @@ impl Embedder {
         };
         Ok(Self {
             cache: None,
+            rates: None,
             provider,
             metrics,
             pin: format!("{name}/{dims}/text{TEXT_FORM}"),
@@ -125,9 +129,9 @@ impl Embedder {
         })
     }
 
-    /// The same, asking this cache first.
-    pub fn behind(mut self, cache: Cache) -> Self {
-        self.cache = Some(cache);
+    /// The same, asking this cache first, and letting nobody embed more than it may.
+    pub fn behind(mut self, cache: Cache, rates: Rates) -> Self {
+        (self.cache, self.rates) = (Some(cache), Some(rates));
         self
     }
 
@@ -174,13 +178,17 @@ impl Embedder {
         mean(windows).ok_or_else(|| unavailable(anyhow!("the provider returned no vector")))
     }
 
-    /// Asks the provider.
-    async fn run(&self, tenant: TenantId, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
-        let wanted = texts.len();
+    /// Asks the provider, if the owner's budget allows it.
+    async fn run(&self, owner: &Owner, texts: Vec<String>, deadline: Duration) -> Result<Vec<Windows>> {
+        let (wanted, tenant) = (texts.len(), owner.tenant);
+        if let Some(rates) = &self.rates {
+            rates.charge(&owner.budget, texts.iter().map(|text| u64::from(tokens(text))).sum()).await?;
+        }
         self.metrics.handed(wanted);
         let mut all = match &self.provider {
             Provider::Here(workers) => {
-                self.metrics.during(async { compute(workers, texts, deadline).await.map_err(unavailable) }).await?
+                let computed = async { compute(workers, tenant, texts, deadline).await.map_err(unavailable) };
+                self.metrics.during(computed).await?
             }
             Provider::OpenAi(openai) => openai.embed(tenant, texts, deadline).await?,
         };
@@ -234,9 +242,15 @@ fn openai(settings: &Embeddings, metrics: Metrics) -> anyhow::Result<(Provider, 
     Ok((Provider::OpenAi(OpenAi::start(settings, dims, metrics)?), format!("{model}@openai"), dims))
 }
 
-async fn compute(workers: &Workers, texts: Vec<String>, deadline: Duration) -> anyhow::Result<Vec<Windows>> {
+async fn compute(
+    workers: &Workers,
+    tenant: TenantId,
+    texts: Vec<String>,
+    deadline: Duration,
+) -> anyhow::Result<Vec<Windows>> {
     let wanted = texts.len();
-    let jobs = texts.chunks(TEXTS_A_JOB).map(|chunk| workers.embed(chunk.to_vec()));
+    let haste = if wanted > 1 { Haste::Bulk } else { Haste::Query };
+    let jobs = texts.chunks(TEXTS_A_JOB).map(|chunk| workers.embed(tenant, haste, chunk.to_vec()));
     let embedded = tokio::time::timeout(deadline, futures_util::future::try_join_all(jobs))
         .await
         .map_err(|_| anyhow!("embedding {wanted} text(s) took longer than {deadline:?}"))??;
@@ -257,6 +271,11 @@ fn threads(wanted: usize) -> usize {
 
 fn norm(vector: &[f32]) -> f32 {
     vector.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+/// A token is taken as four bytes, as everywhere.
+fn tokens(text: &str) -> u32 {
+    text.len().div_ceil(4).try_into().unwrap_or(u32::MAX)
 }
 
 /// The mean of unit vectors, a unit vector again.

@@ -1,5 +1,6 @@
-//! The threads that embed. They are not those that serve: however much there is to embed, the
-//! server stays responsive, and a full queue makes callers wait for their deadline.
+//! The threads that embed. They are not those that serve: however much there is to embed, the server stays
+//! responsive. Tenants take turns at them, so that a query of one waits for no batch of another, beyond what is
+//! computed already.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,8 +8,8 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::embeddings::{Model, Windows};
-
-const QUEUED_JOBS: usize = 64;
+use crate::ids::TenantId;
+use crate::turns::{Full, Haste, Rules, Turns};
 
 struct Job {
     texts: Vec<String>,
@@ -17,12 +18,14 @@ struct Job {
 
 pub struct Workers {
     queue: mpsc::Sender<Job>,
+    turns: Turns,
 }
 
 impl Workers {
     /// The threads end when the last handle to the queue is dropped.
     pub fn start(model: Model, threads: usize) -> anyhow::Result<Self> {
-        let (queue, jobs) = mpsc::channel(QUEUED_JOBS);
+        // Whoever has a turn finds a thread that is free, or is about to be.
+        let (queue, jobs) = mpsc::channel(threads);
         let model = Arc::new(model);
         let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..threads {
@@ -32,10 +35,14 @@ impl Workers {
                 .spawn(move || work(&model, &jobs))
                 .context("starting an embedding thread")?;
         }
-        Ok(Self { queue })
+        // Callers give up by themselves when their deadline has come.
+        let rules = Rules { turns: threads, most_waiting: usize::MAX, ..Rules::default() };
+        Ok(Self { queue, turns: Turns::new(rules) })
     }
 
-    pub async fn embed(&self, texts: Vec<String>) -> anyhow::Result<Vec<Windows>> {
+    pub async fn embed(&self, tenant: TenantId, haste: Haste, texts: Vec<String>) -> anyhow::Result<Vec<Windows>> {
+        let turn = self.turns.wait(tenant, haste).await;
+        let _turn = turn.map_err(|Full| anyhow!("too many texts wait to be embedded"))?;
         let (reply, answer) = oneshot::channel();
         self.queue.send(Job { texts, reply }).await.map_err(|_| anyhow!("the embedding threads have ended"))?;
         answer.await.map_err(|_| anyhow!("an embedding thread failed"))?

@@ -58,6 +58,7 @@ pub(super) fn describe(code: Code) -> (&'static str, u16, &'static str) {
         Code::WrongState => ("wrong_state", 409, "The state does not allow this"),
         Code::PreconditionFailed => ("precondition_failed", 412, "The resource has changed"),
         Code::QuotaExceeded => ("quota_exceeded", 429, "A quota is used up"),
+        Code::RateLimited => ("rate_limited", 429, "Too many requests"),
         Code::IdempotencyInProgress => ("idempotency_in_progress", 409, "The same write is still running"),
         Code::Gone => ("gone", 410, "The resource is gone"),
         Code::EmbeddingUnavailable => ("embedding_unavailable", 503, "Embedding is unavailable"),
@@ -73,6 +74,8 @@ pub(super) fn describe(code: Code) -> (&'static str, u16, &'static str) {
 pub(super) fn retry_after(code: Code) -> Option<u16> {
     match code {
         Code::Overloaded | Code::DependencyUnavailable | Code::IdempotencyInProgress => Some(1),
+        // At least: the error itself says how long.
+        Code::RateLimited => Some(1),
         Code::EmbeddingUnavailable => Some(5),
         Code::EmbeddingModelMismatch => Some(60),
         _ => None,
@@ -133,7 +136,11 @@ impl Error {
         };
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
-        if let Some(seconds) = retry_after(self.code()) {
+        let seconds = match self {
+            Self::Limited { retry_after_secs, .. } => Some(*retry_after_secs),
+            _ => retry_after(self.code()).map(u64::from),
+        };
+        if let Some(seconds) = seconds {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
         if status == 401 {
@@ -187,7 +194,7 @@ impl IntoResponses for Problems {
             ("413", "Too large: `body_too_large`, `content_too_large`, `metadata_too_large`, `batch_too_large`"),
             ("415", "Not `application/json`: `unsupported_media_type`"),
             ("422", "A field is wrong (`errors` says which and why), or `idempotency_key_reused`"),
-            ("429", "Too much: `quota_exceeded`"),
+            ("429", "Too much: `quota_exceeded`; too much at once: `rate_limited`"),
             ("503", "Try again later: `overloaded`, `dependency_unavailable`, `embedding_unavailable`"),
         ]
         .into_iter()

@@ -131,6 +131,9 @@ fn meaning(code: Code) -> &'static str {
         Code::QuotaExceeded => {
             "The tenant has all that it may have. Forget something, or ask the operator for more; trying again does not help."
         }
+        Code::RateLimited => {
+            "More than the tenant or this credential may ask for in a time. `detail` says which limit; wait for `Retry-After`."
+        }
         Code::KeyTaken => "Another memory of the agent has this key. Change or forget that one, or choose another key.",
         Code::PreconditionFailed => "It has changed since the ETag in `If-Match` was read. Read it again, then decide.",
         Code::EmbeddingUnavailable => "The text could not be embedded in time. Nothing was stored.",

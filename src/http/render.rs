@@ -1,6 +1,8 @@
 //! The outermost middleware: gives every request an id, and every error the form of a problem. What is told of a
 //! request at its end is told from here.
 
+use std::time::Instant;
+
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,9 +14,12 @@ use uuid::Uuid;
 use crate::db::Idempotency;
 use crate::error::{Code, Error};
 use crate::http::access::Access;
+use crate::rates::Standing;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// What `X-Request-Id` and a problem's `request_id` say.
@@ -44,12 +49,25 @@ pub async fn render_problems(
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    let standing = response.request().extensions().get::<Standing>().cloned();
+    if let Some(standing) = standing {
+        limits(&mut response, &standing);
+    }
     let replayed = response.request().extensions().get::<Idempotency>().is_some_and(Idempotency::is_replay);
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     access.end(&response, &id);
     Ok(response)
+}
+
+/// The limits in force and what is left of them, whatever the answer is.
+fn limits(response: &mut ServiceResponse, standing: &Standing) {
+    for (name, value) in [(RATE_LIMIT_POLICY, standing.policy()), (RATE_LIMIT, standing.state(Instant::now()))] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
 }
 
 /// Sizes of the head, and the two lengths that request smuggling is made of.

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, PullingGauge};
 use super::breaker::{Breaker, Of};
 use super::pool::Pool;
 
-const COMMANDS: [&str; 7] = ["get", "put", "delete", "delete_indexed", "publish", "clear", "probe"];
+const COMMANDS: [&str; 9] = ["get", "put", "delete", "delete_indexed", "publish", "clear", "probe", "take", "beat"];
 const OUTCOMES: [&str; 5] = ["answered", "refused", "slow", "failed", "resting"];
 
 pub struct Metrics {

@@ -8,6 +8,7 @@ mod clear;
 mod commands;
 mod metrics;
 mod pool;
+mod scripts;
 mod subscription;
 mod target;
 
@@ -23,9 +24,12 @@ use tokio::task::JoinSet;
 
 use crate::config;
 
+pub use self::scripts::{Take, Taken};
+
 use self::calls::Calls;
 use self::commands::{Delete, DeleteIndexed, Get, Publish, Store};
 use self::pool::Pool;
+use self::scripts::Beat;
 use self::subscription::Subscription;
 use self::target::Target;
 
@@ -138,6 +142,16 @@ impl Redis {
 
     pub async fn publish(&self, channel: &str, message: Vec<u8>) -> Result<(), Unavailable> {
         self.call(Publish { channel: channel.to_owned(), message }).await
+    }
+
+    /// Takes from a bucket that all instances share.
+    pub async fn take(&self, take: Take) -> Result<Taken, Unavailable> {
+        self.call(take).await
+    }
+
+    /// Says that this instance is there, for so many seconds; how many have said so.
+    pub async fn beat(&self, key: String, instance: String, lasts_secs: u64) -> Result<u64, Unavailable> {
+        self.call(Beat { key, instance, lasts_secs }).await
     }
 
     /// What is published from now on, with gaps wherever the connection was lost.

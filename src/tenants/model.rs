@@ -9,7 +9,8 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{ETag, FromBody};
 use crate::ids::TenantId;
-use crate::json::{Fields, FromJson, Json, whole_number};
+use crate::json::{Fields, FromJson, Json};
+use crate::tenants::quotas::{QuotaPatch, Quotas};
 use crate::usage::DayUse;
 use crate::words::Name;
 
@@ -63,63 +64,6 @@ impl FromJson for Status {
     }
 }
 
-/// The most that a tenant may store; null: no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema, FromRow)]
-pub struct Quotas {
-    #[sqlx(rename = "quota_memories")]
-    #[schema(minimum = 0)]
-    pub memories: Option<i64>,
-    /// Bytes of the contents, in UTF-8.
-    #[sqlx(rename = "quota_bytes")]
-    #[schema(minimum = 0)]
-    pub bytes: Option<i64>,
-}
-
-impl Quotas {
-    pub fn any(self) -> bool {
-        self.memories.is_some() || self.bytes.is_some()
-    }
-}
-
-impl FromJson for Quotas {
-    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
-        Ok(QuotaPatch::from_json(json)?.apply(Self::default()))
-    }
-}
-
-/// A merge patch of quotas: null lifts one.
-#[derive(Debug, Clone, Copy, Default, ToSchema)]
-pub struct QuotaPatch {
-    #[schema(value_type = Option<i64>, minimum = 0)]
-    memories: Option<Option<i64>>,
-    #[schema(value_type = Option<i64>, minimum = 0)]
-    bytes: Option<Option<i64>>,
-}
-
-impl QuotaPatch {
-    fn apply(self, before: Quotas) -> Quotas {
-        Quotas { memories: self.memories.unwrap_or(before.memories), bytes: self.bytes.unwrap_or(before.bytes) }
-    }
-}
-
-impl FromJson for QuotaPatch {
-    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
-        let mut fields = Fields::of(json)?;
-        let memories = fields.patch::<Quantity>("memories").map(|quota| quota.map(|quota| quota.0));
-        let bytes = fields.patch::<Quantity>("bytes").map(|quota| quota.map(|quota| quota.0));
-        fields.finish(|| Some(Self { memories, bytes }))
-    }
-}
-
-/// A number of things that fits the database.
-struct Quantity(i64);
-
-impl FromJson for Quantity {
-    fn from_json(json: &Json<'_>) -> Result<Self, Vec<Invalid>> {
-        Ok(Self(whole_number(json, 0, i64::MAX)?))
-    }
-}
-
 /// A tenant to be.
 #[derive(Debug, Clone, ToSchema)]
 pub struct NewTenant {
@@ -156,6 +100,10 @@ fn patchable_status() -> Object {
 impl TenantPatch {
     pub fn status(status: Status) -> Self {
         Self { status: Some(status), quotas: None }
+    }
+
+    pub fn of_quotas(quotas: QuotaPatch) -> Self {
+        Self { status: None, quotas: Some(Some(quotas)) }
     }
 
     pub fn quotas(&self, before: Quotas) -> Quotas {

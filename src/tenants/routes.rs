@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::TenantId;
 use crate::tenants::model::{NewTenant, OwnUsage, SettingsPatch};
+use crate::tenants::quotas::Rates;
 use crate::tenants::service::{self, Own};
 use crate::tenants::{Founding, Settings, Tenant, store};
 
@@ -79,6 +80,8 @@ struct OwnTenant {
     settings: Settings,
     /// The limits in force.
     limits: Limits,
+    /// How much may be called for in a time.
+    rates: Rates,
     usage: OwnUsage,
 }
 
@@ -114,5 +117,9 @@ fn answer(own: Own, app: &App) -> HttpResponse {
     let etag = own.tenant.etag().to_string();
     let Own { tenant, settings, usage } = own;
     let limits = app.config.limits.clone();
-    HttpResponse::Ok().insert_header((ETAG, etag)).json(OwnTenant { tenant, settings, limits, usage })
+    let rates = Rates {
+        tenant: app.rates.of_tenant(tenant.id, tenant.quotas.of_calls().into()).into(),
+        principal: app.rates.of_principal(tenant.id).into(),
+    };
+    HttpResponse::Ok().insert_header((ETAG, etag)).json(OwnTenant { tenant, settings, limits, rates, usage })
 }

@@ -48,6 +48,8 @@ pub async fn found(db: Db, intent: Intent, founding: Founding, new: NewTenant) -
     insert(&mut tx, &founding.seal, id, &new.name, &founding.embedding_pin).await?;
     if new.quotas.any() {
         store::update(&mut tx, id, Status::Active, new.quotas).await?;
+    }
+    if new.quotas.of_storage() {
         store::insert_totals(&mut tx, id, Usage { agents: 0, memories: 0, bytes: 0 }).await?;
     }
     let key = auth::insert_key(&mut tx, id, &founding.key_environment, &first_key()?).await?;
@@ -117,7 +119,7 @@ pub async fn patch(db: Db, intent: Intent, tenant: TenantId, patch: TenantPatch,
 
 /// Totals are kept while a quota is in force, from the moment it comes into force.
 async fn keep_totals(tx: &mut WriteTx, tenant: TenantId, before: Quotas, after: Quotas) -> Result<()> {
-    match (before.any(), after.any()) {
+    match (before.of_storage(), after.of_storage()) {
         (_, false) => store::delete_totals(tx, tenant).await,
         // Counted anew at every change: an older version beside this one writes without counting.
         (_, true) => {

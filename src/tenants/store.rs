@@ -5,11 +5,13 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::db::TenantConn;
 use crate::error::{Code, ConstraintExt, Error, Result};
 use crate::ids::{ScopeId, Tag, TenantId};
-use crate::tenants::model::{Quotas, Settings, Status, Tenant, Usage};
+use crate::tenants::model::{Settings, Status, Tenant, Usage};
+use crate::tenants::quotas::Quotas;
 use crate::words::Name;
 
 const SELECT: &str = "
-    SELECT tenant_id, name, status, embedding_pin, version, quota_memories, quota_bytes, created_at, updated_at
+    SELECT tenant_id, name, status, embedding_pin, version, quota_memories, quota_bytes, quota_requests_per_second,
+           quota_concurrent_requests, quota_embedding_tokens_per_minute, created_at, updated_at
       FROM tenants
      WHERE tenant_id = $1";
 
@@ -59,13 +61,23 @@ pub async fn find_for_update(conn: &mut TenantConn, tenant: TenantId) -> Result<
 pub async fn update(conn: &mut TenantConn, tenant: TenantId, status: Status, quotas: Quotas) -> Result<()> {
     sqlx::query(
         "UPDATE tenants
-            SET status = $2, quota_memories = $3, quota_bytes = $4, version = version + 1, updated_at = now()
+            SET status = $2,
+                quota_memories = $3,
+                quota_bytes = $4,
+                quota_requests_per_second = $5,
+                quota_concurrent_requests = $6,
+                quota_embedding_tokens_per_minute = $7,
+                version = version + 1,
+                updated_at = now()
           WHERE tenant_id = $1",
     )
     .bind(tenant)
     .bind(status)
     .bind(quotas.memories)
     .bind(quotas.bytes)
+    .bind(quotas.requests_per_second)
+    .bind(quotas.concurrent_requests)
+    .bind(quotas.embedding_tokens_per_minute)
     .execute(&mut **conn)
     .await?;
     Ok(())

@@ -16,6 +16,7 @@ mod history;
 mod idempotency;
 mod isolation;
 mod jobs;
+mod limits;
 mod memories;
 mod metrics;
 mod migrations;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cairn::cache::Owner;
 use cairn::ids::TenantId;
+use cairn::rates::Budget;
 use serde_json::{Value, json};
 
 use crate::harness::provider::{Act, Items, Provider, inputs};
@@ -258,7 +259,8 @@ async fn a_tenant_whose_texts_hang_keeps_no_other_waiting() {
 async fn many_texts_are_split_over_calls_and_keep_their_order() {
     let provider = Provider::start().await;
     let app = TestApp::start_with(|config| provider.configure(config, 64)).await;
-    let (embedder, owner) = (&app.app.embedder, Owner { tenant: TenantId::new(), secret: None });
+    let (embedder, owner) =
+        (&app.app.embedder, Owner { tenant: TenantId::new(), secret: None, budget: Budget::default() });
     let texts: Vec<String> = (0..2 * 2_048 + 1).map(|n| format!("token{n}")).collect();
     let vectors = embedder.embed_texts(&owner, texts.clone()).await.expect("vectors");
     let mut sizes: Vec<usize> = provider.calls("").iter().map(|call| inputs(call).count()).collect();

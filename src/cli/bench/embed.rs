@@ -9,6 +9,7 @@ use crate::cli::latency::Latencies;
 use crate::config::Config;
 use crate::embeddings::Embedder;
 use crate::ids::TenantId;
+use crate::rates::Budget;
 
 const WARM_UP_CALLS: usize = 3;
 /// However slow it is, a percentile needs a few calls.
@@ -84,7 +85,7 @@ async fn measure(
 
 async fn call(embedder: &Embedder, case: &Case, writer: &mut Writer<'_>) -> anyhow::Result<Duration> {
     let mut texts: Vec<String> = (0..case.texts).map(|_| writer.text(case.words)).collect();
-    let owner = Owner { tenant: TenantId::new(), secret: None };
+    let owner = Owner { tenant: TenantId::new(), secret: None, budget: Budget::default() };
     let started = Instant::now();
     if case.query {
         embedder.embed_query(&owner, &texts.pop().unwrap_or_default()).await?;

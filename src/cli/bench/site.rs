@@ -21,6 +21,7 @@ use crate::embeddings::Embedder;
 use crate::error::Error;
 use crate::http::IfMatch;
 use crate::ids::{KeyId, TenantId};
+use crate::rates::Budget;
 use crate::words::Name;
 use crate::{erase, server, tenants};
 
@@ -123,7 +124,7 @@ impl Site {
         let question = auth::Question { key, ..auth::Question::default() };
         let passage = db.clone().run(async move { auth::pass(db.gate(), &question).await }).await?;
         let passage = passage.context("the gate knows nothing of the key")?;
-        Ok(Owner { tenant: passage.tenant_id, secret: passage.cache_secret })
+        Ok(Owner { tenant: passage.tenant_id, secret: passage.cache_secret, budget: Budget::default() })
     }
 }
 

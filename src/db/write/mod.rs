@@ -87,13 +87,13 @@ impl Db {
         let lock = format!(
             ", set_config('cairn.admitted', pg_try_advisory_xact_lock_shared(hashtextextended('{tenant}', 0))::text, true)"
         );
-        let conn = tenant::begin(self.lend(work).await?, tenant, "BEGIN", &lock).await?;
+        let conn = tenant::begin(self.lend(work, Some(tenant)).await?, tenant, "BEGIN", &lock).await?;
         Ok(WriteTx::over(conn, tenant, Border::Unchecked, &self.bus))
     }
 
     /// A write to a tenant that takes no others any more: its erasure, batch by batch.
     pub async fn write_to_erase(&self, tenant: TenantId) -> Result<WriteTx> {
-        let conn = tenant::begin(self.lend(Work::Write).await?, tenant, "BEGIN", "").await?;
+        let conn = tenant::begin(self.lend(Work::Write, Some(tenant)).await?, tenant, "BEGIN", "").await?;
         Ok(WriteTx::over(conn, tenant, Border::Owned, &self.bus))
     }
 }
@@ -308,7 +308,7 @@ impl WriteTx {
         }
         self.check_border().await?;
         self.settle().await?;
-        self.conn.0.commit().await.map_err(|error| {
+        self.conn.transaction.commit().await.map_err(|error| {
             // The outcome is unknown: Postgres may have committed before the answer was lost.
             Error::unavailable(
                 Code::DependencyUnavailable,

@@ -12,6 +12,7 @@ mod timing;
 
 use cairn::cache::Owner;
 use cairn::config::Config;
+use cairn::rates::Budget;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
@@ -77,7 +78,7 @@ async fn owner(app: &TestApp, tenant: &Tenant) -> Owner {
     let version =
         sqlx::query_scalar("SELECT max(version) FROM tenant_secrets WHERE tenant_id = $1 AND purpose = 'cache'");
     let secret = version.bind(tenant.id).fetch_one(&mut database).await.expect("a secret");
-    Owner { tenant: tenant.id, secret }
+    Owner { tenant: tenant.id, secret, budget: Budget::default() }
 }
 
 pub async fn ask(client: &Client, agent: &str, question: Value) -> Answer {
