@@ -77,6 +77,22 @@ fn many_circles_are_measured_beside_one_and_so_is_a_crowd() {
 }
 
 #[test]
+fn a_tenant_far_over_its_quota_is_measured_beside_a_steady_one() {
+    let site = Site::new();
+    let size = ["--memories", "100", "--seconds", "5", "--quota", "2", "--times", "10", "--steady", "5"];
+    let figures = figures(&site, &[&["bench", "fairness"][..], &size].concat());
+    for (side, refuses) in [(0, true), (1, false)] {
+        let side = &figures["sides"][side];
+        assert_eq!((&side["alone"]["errors"], &side["beside"]["errors"]), (&0.into(), &0.into()), "{side:#}");
+        assert!(side["beside"]["latency_ms"]["count"].as_u64() > Some(10), "{side:#}");
+        let refused = side["crowd"]["statuses"]["429"].as_u64().unwrap_or_default();
+        assert_eq!(refused > 0, refuses, "{side:#}");
+        assert_eq!(side["crowd"]["told_when"], refused, "each of them says when to come again");
+    }
+    assert_eq!(figures["targets"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
 fn an_interrupted_benchmark_leaves_no_tenant_behind() {
     let site = Site::new();
     let running = site.spawn(&["bench", "recall", "--memories", "1000000"]);

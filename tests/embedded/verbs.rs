@@ -43,6 +43,29 @@ fn a_key_made_beside_a_server_works_at_once_and_a_revoked_one_no_longer() {
 }
 
 #[test]
+fn quotas_are_set_by_name_and_hold_from_the_next_request_on() {
+    let site = Site::new();
+    let server = site.serve();
+    site.done(&["tenant", "create", "acme", "--memories", "1", "--requests-per-second", "1000"]);
+    let printed = site.done(&["key", "create", "--tenant", "acme"]);
+    let key = line(&printed);
+    let quotas = || server.get_json(key, "/v1/tenant").1["quotas"].clone();
+    assert_eq!((&quotas()["memories"], &quotas()["requests_per_second"]), (&json!(1), &json!(1000)));
+    assert_eq!([server.remember(key, "The kettle is broken."), server.remember(key, "The lamp is on.")], [201, 429]);
+    let set = ["tenant", "quota", "acme", "--memories", "none", "--concurrent-requests", "7"];
+    let outcome = site.run(&set);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("\"concurrent_requests\":7"), "{}", outcome.stderr);
+    assert_eq!((&quotas()["memories"], &quotas()["requests_per_second"]), (&Value::Null, &json!(1000)));
+    assert_eq!(server.remember(key, "The lamp is on."), 201);
+    for wrong in [&["--requests-per-second", "0"][..], &["--bytes", "-1"], &["--memories", "many"], &[]] {
+        let outcome = site.run(&[&["tenant", "quota", "acme"][..], wrong].concat());
+        assert_ne!(outcome.code, Some(0), "{wrong:?}");
+    }
+    server.stop();
+}
+
+#[test]
 fn verbs_without_a_server_start_the_database_and_stop_it() {
     let site = Site::new();
     site.done(&["migrate"]);

@@ -3,6 +3,7 @@
 mod circles;
 mod embed;
 mod embed_cache;
+mod fairness;
 mod generator;
 mod grow;
 mod load;
@@ -33,6 +34,8 @@ pub enum Verb {
     Circles(circles::Args),
     /// How many recalls hit while memories change, with and without warm-ups; starts a server of its own.
     Warmups(warmups::Args),
+    /// What a steady tenant sees of one far over its quota, with limits and without; starts servers of its own.
+    Fairness(fairness::Args),
 }
 
 pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
@@ -43,6 +46,7 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::Recall(args) => recall::run(args, config).await,
         Verb::Circles(args) => circles::run(args, config).await,
         Verb::Warmups(args) => warmups::run(args, config).await,
+        Verb::Fairness(args) => fairness::run(args, config).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where comparisons are measured: servers in this process over the database of the settings, and a tenant of their
+//! Where comparisons are measured: servers in this process over the database of the settings, and tenants of their
 //! own in it. Nothing that was there before is read or changed, and nothing is left behind.
 
 use std::net::SocketAddr;
@@ -35,6 +35,8 @@ pub struct Site {
     /// Where there is a Redis: a second instance, whose every hit comes from there.
     pub beside: Option<Instance>,
     pub tenant: Tenant,
+    /// For what one tenant does to another.
+    pub other: Tenant,
     /// How to reach the database.
     pub database: PgConnectOptions,
 }
@@ -105,12 +107,12 @@ impl Site {
             Some(_) => Some(Instance::start(without_local_layer(config), database).await?),
             None => None,
         };
-        let tenant = Tenant::create(&instance.app).await?;
-        Ok(Self { instance, beside, tenant, database: database.options.clone() })
+        let (tenant, other) = (Tenant::create(&instance.app).await?, Tenant::create(&instance.app).await?);
+        Ok(Self { instance, beside, tenant, other, database: database.options.clone() })
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        let erased = self.tenant.erase(&self.instance.app).await;
+        let erased = self.tenant.erase(&self.instance.app).await.and(self.other.erase(&self.instance.app).await);
         if let Some(beside) = self.beside {
             beside.stop().await?;
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -38,6 +38,15 @@ pub enum Origin {
     Bypass,
     /// It says nothing of caches.
     Silent,
+}
+
+/// An answer, read to its end.
+pub struct Reply {
+    pub status: u16,
+    /// Whether it says when to try again.
+    pub says_when: bool,
+    pub origin: Origin,
+    pub body: Bytes,
 }
 
 pub struct Connection {
@@ -90,6 +99,20 @@ impl Call {
 impl Connection {
     /// One call, until the last byte of its answer. An answer with another status is an error.
     pub async fn call(&mut self, call: &Call, body: Bytes) -> anyhow::Result<(Origin, Bytes)> {
+        let reply = self.send(call, body).await?;
+        ensure!(
+            reply.status == call.status,
+            "{} {} answers {}: {}",
+            call.method,
+            call.path,
+            reply.status,
+            String::from_utf8_lossy(&reply.body)
+        );
+        Ok((reply.origin, reply.body))
+    }
+
+    /// The same, whatever the answer says.
+    pub async fn send(&mut self, call: &Call, body: Bytes) -> anyhow::Result<Reply> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = call.path.clone();
@@ -109,15 +132,12 @@ impl Connection {
             },
         };
         let response = response.with_context(|| format!("{} {}", call.method, call.path))?;
-        let status = response.status().as_u16();
-        ensure!(
-            status == call.status,
-            "{} {} answers {status}: {}",
-            call.method,
-            call.path,
-            String::from_utf8_lossy(response.body())
-        );
-        Ok((Origin::of(response.headers()), response.into_body()))
+        Ok(Reply {
+            status: response.status().as_u16(),
+            says_when: response.headers().contains_key(RETRY_AFTER),
+            origin: Origin::of(response.headers()),
+            body: response.into_body(),
+        })
     }
 }
 
