@@ -1,5 +1,5 @@
 # The front door. Each target is a line or two; the work is in scripts/ and in the `cairn` command.
-.PHONY: help run test fuzz chaos rolling runtime openapi lint bench
+.PHONY: help run test fuzz chaos rolling watch runtime openapi lint bench
 
 # The release before this one: `make rolling PREVIOUS=<ref>` takes another.
 PREVIOUS ?= 95e95b3
@@ -27,6 +27,10 @@ chaos: runtime ## Break everything under load for MINUTES=10, then each guard; k
 
 rolling: runtime ## Run the previous release and this one side by side on one schema.
 	CAIRN_PREVIOUS=$$(scripts/previous-release $(PREVIOUS)) cargo test --test embedded -- --ignored --nocapture --exact rolling::the_previous_release_and_this_one_serve_side_by_side
+
+watch: runtime ## Check metrics, alert rules and dashboard with a Prometheus, where one is installed.
+	cargo build --bin cairn
+	scripts/check-observability
 
 runtime: ## Fetch Postgres with pgvector, the embedding model, and Redis where none is installed.
 	@scripts/fetch-runtime

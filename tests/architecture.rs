@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 31] = [
+const MODULES: [(&str, u8); 32] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
