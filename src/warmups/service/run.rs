@@ -115,9 +115,9 @@ impl WarmRun {
     }
 }
 
-/// The provider asks for patience.
+/// The provider, or the tenant's budget of tokens, asks for patience.
 fn is_push_back(error: &Error) -> bool {
-    matches!(error, Error::Unavailable { .. })
+    matches!(error, Error::Unavailable { .. }) || error.code() == Code::RateLimited
 }
 
 fn reason(error: &Error) -> String {
