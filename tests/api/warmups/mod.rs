@@ -3,6 +3,7 @@
 mod life;
 mod preview;
 mod rewarm;
+mod runs;
 
 use serde_json::{Value, json};
 
