@@ -2,6 +2,7 @@
 //! agree, whatever is installed beside them.
 
 use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, Zoned};
@@ -9,8 +10,15 @@ use time::OffsetDateTime;
 
 use crate::error::{Code, Invalid, Result};
 
-/// What the fields of an expression are called, with seconds.
-const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of month", "month", "day of week"];
+/// What the fields of an expression are called, with seconds, and what numbers they take.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of month", "1 to 31"),
+    ("month", "1 to 12 or JAN to DEC"),
+    ("day of week", "0 to 7 or SUN to SAT"),
+];
 
 /// When a job is due. A time of day that a change of the clocks leaves out is made up for at the next moment that
 /// exists; one that comes twice counts once. What recurs within the hour or by the hour goes on as time passes.
@@ -92,16 +100,26 @@ fn parse_cron(text: &str) -> Result<Cron, Invalid> {
 
 fn parse_fields(fields: &[&str]) -> Result<Cron, String> {
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-    parser.parse(&fields.join(" ")).map_err(|error| error.to_string())
+    parser.parse(&fields.join(" ")).map_err(|error| reason(&error))
+}
+
+/// What the parser says, as the end of a sentence.
+fn reason(error: &CronError) -> String {
+    let said = match error {
+        CronError::InvalidPattern(said) | CronError::IllegalCharacters(said) | CronError::ComponentError(said) => said.clone(),
+        other => other.to_string(),
+    };
+    let mut said = said.trim_end_matches('.').chars();
+    said.next().map(|first| first.to_lowercase().chain(said).collect()).unwrap_or_default()
 }
 
 /// The field that is to blame: it fails among others that cannot.
 fn culprit<'a>(fields: &[&'a str]) -> Option<(&'static str, &'a str, String)> {
     let names = &FIELDS[FIELDS.len() - fields.len()..];
-    fields.iter().zip(names).enumerate().find_map(|(index, (field, name))| {
+    fields.iter().zip(names).enumerate().find_map(|(index, (field, (name, range)))| {
         let mut alone = vec!["*"; fields.len()];
         alone[index] = field;
-        parse_fields(&alone).err().map(|reason| (*name, *field, reason))
+        parse_fields(&alone).err().map(|reason| (*name, *field, format!("{reason} ({range})")))
     })
 }
 

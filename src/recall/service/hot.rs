@@ -130,7 +130,7 @@ mod tests {
     fn ask(hot: &HotRecalls, tenant: TenantId, number: u8, scope: ScopeId, times: u32) {
         let place = || Place::Agent(ExternalId::parse("ada").expect("an id"));
         let request = || RecallRequest::plain(format!("question {number}"));
-        let digest = Digest::from_bytes(&[number; 32]).expect("a digest");
+        let digest = Digest::from_bytes(&[number; 24]).expect("a digest");
         for _ in 0..times {
             hot.note(tenant, digest, || Some(HotRecall::new(tenant, place(), request(), vec![scope])));
         }

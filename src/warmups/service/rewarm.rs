@@ -28,9 +28,6 @@ const PRINCIPAL: &str = "warming again";
 
 /// Listens until the app ends.
 pub fn start(app: &Arc<App>, hot: Arc<HotRecalls>) -> anyhow::Result<()> {
-    if !app.config.warmups.rewarm {
-        return Ok(());
-    }
     let counted = counters(
         "cairn_rewarms_total",
         "Answers asked for often that a change made worthless, by what warming them again came to.",
@@ -40,6 +37,9 @@ pub fn start(app: &Arc<App>, hot: Arc<HotRecalls>) -> anyhow::Result<()> {
         counted.with_label_values(&[outcome]);
     }
     app.metrics.register(Box::new(counted.clone()))?;
+    if !app.config.warmups.rewarm {
+        return Ok(());
+    }
     let (heard, rewarming) = (app.bus.subscribe("rewarm"), app.clone());
     app.accompany(|ending| Rewarming::new(rewarming, hot, counted).follow(heard, ending));
     Ok(())

@@ -33,7 +33,7 @@ async fn a_bad_schedule_is_told_which_field_and_why() {
     let app = TestApp::start().await;
     let tenant = app.new_tenant().await;
     let cases = [
-        (json!({"cron": "61 * * * *"}), "/cron", "the minute \"61\""),
+        (json!({"cron": "61 * * * *"}), "/cron", "the minute \"61\" is not understood: number out of bounds (0 to 59)"),
         (json!({"cron": "0 0 24 * * *"}), "/cron", "the hour \"24\""),
         (json!({"cron": "0 0 * * NODAY"}), "/cron", "the day of week \"NODAY\""),
         (json!({"cron": "* * * *"}), "/cron", "not 4"),
@@ -53,6 +53,6 @@ async fn a_bad_schedule_is_told_which_field_and_why() {
     }
     let both =
         tenant.post("/v1/warmups/preview", json!({"cron": "nonsense", "timezone": "Nowhere", "colour": 1})).await;
-    let problem = both.assert_problem(422, "invalid_request");
+    let problem = both.assert_problem(422, "invalid_value");
     assert_eq!(problem["errors"].as_array().expect("errors").len(), 3, "{problem}");
 }

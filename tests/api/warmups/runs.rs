@@ -119,10 +119,10 @@ async fn a_warm_up_that_is_due_runs_by_itself() {
         json!({"name": "x", "cron": "* * * * * *", "targets": [{"agent_id": "ada", "queries": ["kettle"]}]});
     let warmup = tenant.post("/v1/warmups", each_second).await.expect(201);
     let path = format!("/v1/warmups/{}", warmup["id"].as_str().expect("an id"));
-    let seen = wait_for(&tenant, &format!("{path}/runs"), |runs| {
+    let done = |runs: &Value| {
         runs["items"].as_array().expect("runs").iter().filter(|run| run["state"] == "succeeded").count() >= 2
-    });
-    let runs = seen.await;
+    };
+    let runs = wait_for(&tenant, &format!("{path}/runs"), done).await;
     assert_eq!(runs["items"][0]["cause"], "schedule");
     assert_eq!(source(&tenant, "ada", "kettle").await, "hit");
     tenant.patch(&path, json!({"enabled": false})).await.expect(200);
