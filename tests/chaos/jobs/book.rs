@@ -20,7 +20,7 @@ pub const BOOK: &str = "
         END $$;
     CREATE FUNCTION note_effect() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            PERFORM pg_sleep(0.03);
+            PERFORM pg_sleep(0.012);
             INSERT INTO cairn.effects
             SELECT coalesce((SELECT m.moved_to = 'running' AND m.moved_by = session_user
                                FROM cairn.moves m ORDER BY m.at DESC LIMIT 1), false), clock_timestamp();
@@ -35,8 +35,9 @@ pub const BOOK: &str = "
 
 /// Whoever asks still has the run.
 pub const NO_FENCE: &str = "
-    CREATE OR REPLACE FUNCTION hold_job_run(uuid, uuid, timestamptz, uuid, integer) RETURNS boolean
-    LANGUAGE sql AS 'SELECT true'";
+    DROP FUNCTION hold_job_run;
+    CREATE FUNCTION hold_job_run(uuid, uuid, timestamptz, uuid, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    GRANT EXECUTE ON FUNCTION hold_job_run TO cairn_app";
 
 pub struct Verdict {
     /// Seconds from the first due time to the last.
@@ -45,8 +46,10 @@ pub struct Verdict {
     pub once: i64,
     /// Those that had more.
     pub doubles: i64,
-    /// Those that had none.
+    /// Those that had none, because nobody looked or every worker was lost.
     pub missing: i64,
+    /// The latter.
+    pub given_up: i64,
     /// Rows that a worker removed for a run that was not its own.
     pub thawed: i64,
     pub effects: i64,
@@ -69,7 +72,8 @@ impl Verdict {
                     count(*) FILTER (WHERE coalesce(times, 0) = 0),
                     (SELECT count(*) FROM effects WHERE NOT of_holder), (SELECT count(*) FROM effects),
                     (SELECT count(*) FROM moves WHERE moved_to = 'running' AND attempt > 1),
-                    (SELECT max(attempt) FROM moves), max(late)
+                    (SELECT max(attempt) FROM moves), max(late),
+                    (SELECT count(*) FROM moves WHERE moved_to = 'failed')
                FROM asked LEFT JOIN ended USING (due_at)",
         )
         .fetch_one(&mut site.superuser().await)
@@ -85,6 +89,7 @@ impl Verdict {
             taken_over: row.get(6),
             most_attempts: row.get(7),
             latest_secs: row.get(8),
+            given_up: row.get(9),
         }
     }
 
@@ -98,12 +103,13 @@ impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} due times, {} with one effect, {} doubles, {} missing; {} rows removed, {} by a worker that had lost its \
+            "{} due times, {} with one effect, {} doubles, {} missing ({} given up); {} rows removed, {} by a worker that had lost its \
              run; {} runs taken over, at most {} attempts; latest {:.1} s (bound {:.0} s)",
             self.due,
             self.once,
             self.doubles,
             self.missing,
+            self.given_up,
             self.effects,
             self.thawed,
             self.taken_over,
