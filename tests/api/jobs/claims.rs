@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cairn::jobs::{self, Claim, RunState, Standing};
+use cairn::ids::TenantId;
+use cairn::jobs::{self, Chore, Claim, Claimer, Kind, RunState, Standing};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -16,9 +17,9 @@ const SHORT: Duration = Duration::from_millis(300);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_given_to_one_worker_however_many_want_it() {
     let app = TestApp::start().await;
-    let tenant = app.new_tenant().await.id;
     let mut asked_for = HashSet::new();
     for _ in 0..10 {
+        let tenant = app.new_tenant().await.id;
         let job = new_job(&app, tenant, "* * * * *").await;
         asked_for.insert(enqueue(&app, tenant, job).await.uuid());
     }
@@ -45,20 +46,37 @@ async fn a_job_has_one_run_under_way_at_a_time_the_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_has_no_second_worker_while_another_waits() {
+async fn a_tenant_has_one_worker_at_a_time() {
     let app = TestApp::start().await;
     let (busy, late) = (app.new_tenant().await.id, app.new_tenant().await.id);
-    for _ in 0..3 {
-        let job = new_job(&app, busy, "* * * * *").await;
-        enqueue(&app, busy, job).await;
+    for tenant in [busy, busy, late] {
+        let job = new_job(&app, tenant, "* * * * *").await;
+        enqueue(&app, tenant, job).await;
     }
-    let job = new_job(&app, late, "* * * * *").await;
-    enqueue(&app, late, job).await;
+    let first = claim(&app, &claimer(LONG)).await.expect("a run");
+    let second = claim(&app, &claimer(LONG)).await.expect("a run");
+    assert_eq!([first.tenant(), second.tenant()], [busy, late]);
+    assert!(claim(&app, &claimer(LONG)).await.is_none(), "its other job waits for the first");
+    assert!(first.finish(&json!({})).await.expect("finishes"));
+    assert_eq!(claim(&app, &claimer(LONG)).await.expect("a run").tenant(), busy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chores_have_no_second_worker_while_a_tenant_waits() {
+    let app = TestApp::start().await;
+    jobs::ensure_chores(app.db()).await.expect("jobs");
+    for chore in [Chore::PurgeRuns, Chore::PurgeMemories] {
+        enqueue(&app, TenantId::OPERATOR, chore.id()).await;
+    }
+    let tenant = app.new_tenant().await.id;
+    let job = new_job(&app, tenant, "* * * * *").await;
+    enqueue(&app, tenant, job).await;
+    let claimer = Claimer { kinds: Kind::all().collect(), ..claimer(LONG) };
     let mut given = Vec::new();
-    for _ in 0..4 {
-        given.push(claim(&app, &claimer(LONG)).await.expect("a run").tenant());
+    for _ in 0..3 {
+        given.push(claim(&app, &claimer).await.expect("a run").tenant());
     }
-    assert_eq!(given, [busy, late, busy, busy]);
+    assert_eq!(given, [TenantId::OPERATOR, tenant, TenantId::OPERATOR]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
