@@ -25,7 +25,12 @@ async fn an_installation_has_one_job_of_each_chore() {
     sql(&app, "UPDATE jobs SET enabled = false, next_due = NULL WHERE kind = 'purge_runs'").await;
     jobs::ensure_chores(app.db()).await.expect("they are there");
     assert_eq!(count(&mut superuser, "SELECT count(*) FROM jobs").await, Chore::ALL.len() as i64);
-    assert_eq!(count(&mut superuser, "SELECT count(*) FROM jobs WHERE next_due > now()").await, 5, "a change stays");
+    let others = Chore::ALL.len() as i64 - 1;
+    assert_eq!(
+        count(&mut superuser, "SELECT count(*) FROM jobs WHERE next_due > now()").await,
+        others,
+        "a change stays"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
