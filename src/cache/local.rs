@@ -332,6 +332,50 @@ mod tests {
     }
 
     #[test]
+    fn whoever_looks_right_after_the_end_learns_that_more_time_would_have_helped() {
+        let (tenant, lifetime) = (TenantId::new(), Duration::from_millis(20));
+        let (stats, local, address) = (stats(tenant), Local::new(1 << 20), address(tenant, 0));
+        let life = Life::new(lifetime, false);
+        local.put(address, Held { lifetime, life, ..held(Vec::new(), &stats) });
+        std::thread::sleep(2 * lifetime);
+        let over = local.get(&address);
+        assert!(over.as_ref().is_none_or(|held| !held.is_live()));
+        assert_eq!(local.loss(&address, &Wanted::ANY, over.as_deref()), Some(Loss::Expired));
+        assert_eq!(stats.happened(Kind::Embedding, Layer::Local, Happening::Expiration), 1);
+    }
+
+    #[test]
+    fn whoever_looks_for_what_made_room_learns_that_once() {
+        let tenant = TenantId::new();
+        let (stats, local) = (stats(tenant), Local::new(10 * (VALUE + OVERHEAD) as u64));
+        for number in 0..20 {
+            local.put(address(tenant, number), held(Vec::new(), &stats));
+            local.tidy();
+        }
+        let loss = |number| match local.get(&address(tenant, number)) {
+            Some(_) => None,
+            None => local.loss(&address(tenant, number), &Wanted::ANY, None),
+        };
+        assert_eq!((0..20).filter(|number| loss(*number) == Some(Loss::Evicted)).count(), 10);
+        assert_eq!((0..20).filter_map(loss).count(), 0);
+    }
+
+    #[test]
+    fn what_is_held_is_unused_until_a_hit_and_nothing_is_when_it_is_gone() {
+        let tenant = TenantId::new();
+        let (stats, local) = (stats(tenant), Local::new(1 << 20));
+        for number in 0..3 {
+            local.put(address(tenant, number), held(Vec::new(), &stats));
+        }
+        local.get(&address(tenant, 0)).expect("there").use_it();
+        let one = (VALUE + OVERHEAD) as u64;
+        assert_eq!(stats.signs(Kind::Embedding).take().unused_bytes, 2 * one);
+        (0..3).for_each(|number| local.remove(&address(tenant, number)));
+        let signs = stats.signs(Kind::Embedding).take();
+        assert_eq!((signs.of(Sign::Removed), signs.of(Sign::RemovedUnused), signs.unused_bytes), (3, 2, 0));
+    }
+
+    #[test]
     fn what_goes_is_listed_nowhere_and_counted_no_more() {
         let tenant = TenantId::new();
         let (stats, scopes) = (stats(tenant), [ScopeId::random(), ScopeId::random()]);

@@ -245,7 +245,8 @@ async fn a_quota_counts_what_is_forgotten_edited_and_replaced() {
     operator.patch(&path(tenant.id), json!({"quotas": null})).await.expect(200);
     tenant.remember("ada", "as much as you like").await;
     let usage = tenant.get("/v1/tenant").await.expect(200)["usage"].clone();
-    assert_eq!(usage, json!({"agents": 1, "memories": 2, "bytes": 24}));
+    let stored = ["agents", "memories", "bytes"].map(|name| usage[name].clone());
+    assert_eq!(stored, [json!(1), json!(2), json!(24)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
