@@ -8,6 +8,7 @@ mod generator;
 mod grow;
 mod load;
 mod memories;
+mod overhead;
 mod recall;
 mod report;
 mod site;
@@ -32,6 +33,8 @@ pub enum Verb {
     Recall(recall::Args),
     /// What many circles cost compared with one, and a circle of many members; starts servers of its own.
     Circles(circles::Args),
+    /// What metrics, the roll-up of usage and the access log cost hits; starts servers of its own.
+    Overhead(overhead::Args),
     /// How many recalls hit while memories change, with and without warm-ups; starts a server of its own.
     Warmups(warmups::Args),
     /// What a steady tenant sees of one far over its quota, with limits and without; starts servers of its own.
@@ -45,6 +48,7 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::Memories(args) => memories::run(args, config).await,
         Verb::Recall(args) => recall::run(args, config).await,
         Verb::Circles(args) => circles::run(args, config).await,
+        Verb::Overhead(args) => overhead::run(args, config).await,
         Verb::Warmups(args) => warmups::run(args, config).await,
         Verb::Fairness(args) => fairness::run(args, config).await,
     }

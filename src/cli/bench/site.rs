@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::http::IfMatch;
 use crate::ids::{KeyId, TenantId};
 use crate::rates::Budget;
+use crate::secrets::SecretKey;
 use crate::words::Name;
 use crate::{erase, server, tenants};
 
@@ -39,6 +40,15 @@ pub struct Site {
     pub other: Tenant,
     /// How to reach the database.
     pub database: PgConnectOptions,
+    place: Place,
+}
+
+/// What every instance of a site works on.
+#[derive(Clone)]
+struct Place {
+    postgres: PgConnectOptions,
+    redis: Option<String>,
+    secret_key: SecretKey,
 }
 
 /// A server that answers on a port of its own.
@@ -102,13 +112,25 @@ impl Site {
         if database.embedded.is_some() {
             db::migrate(&database.options).await?;
         }
-        let instance = Instance::start(config.clone(), database).await?;
+        let place = Place {
+            postgres: database.options.clone(),
+            redis: database.redis_url(),
+            secret_key: database.secret_key.clone(),
+        };
+        let instance = Instance::start(config.clone(), &place).await?;
         let beside = match instance.app.cache.redis() {
-            Some(_) => Some(Instance::start(without_local_layer(config), database).await?),
+            Some(_) => Some(Instance::start(without_local_layer(config), &place).await?),
             None => None,
         };
         let (tenant, other) = (Tenant::create(&instance.app).await?, Tenant::create(&instance.app).await?);
-        Ok(Self { instance, beside, tenant, other, database: database.options.clone() })
+        Ok(Self { instance, beside, tenant, other, database: database.options.clone(), place })
+    }
+
+    /// Another instance, of other settings; for the caller to stop. It takes no jobs.
+    pub async fn instance_with(&self, mut config: Config) -> anyhow::Result<Instance> {
+        (config.cache.recall_ttl_secs, config.cache.embedding_ttl_secs) = (TTL_SECS, TTL_SECS);
+        config.jobs.enabled = false;
+        Instance::start(config, &self.place).await
     }
 
     async fn end(self) -> anyhow::Result<()> {
@@ -141,15 +163,15 @@ fn without_local_layer(mut config: Config) -> Config {
 }
 
 impl Instance {
-    async fn start(mut config: Config, database: &Database) -> anyhow::Result<Self> {
+    async fn start(mut config: Config, place: &Place) -> anyhow::Result<Self> {
         config.http.bind = SocketAddr::from(([127, 0, 0, 1], 0));
         config.http.metrics_bind = None;
         let for_model = config.clone();
         let embedder = tokio::task::spawn_blocking(move || Embedder::start(&for_model)).await;
         let embedder = embedder.context("loading the embedding model")??;
-        let redis = config.cache.redis_url.clone().or_else(|| database.redis_url());
-        let places = Places { postgres: &database.options, redis: redis.as_deref() };
-        let app = Arc::new(App::build(config, places, database.secret_key.clone(), embedder).await?);
+        let redis = config.cache.redis_url.clone().or_else(|| place.redis.clone());
+        let places = Places { postgres: &place.postgres, redis: redis.as_deref() };
+        let app = Arc::new(App::build(config, places, place.secret_key.clone(), embedder).await?);
         let (address, server) = server::start(app.clone())?;
         let handle = server.handle();
         Ok(Self { app, address, handle, served: tokio::spawn(server) })
@@ -160,7 +182,7 @@ impl Instance {
         Address::new(self.address, key)
     }
 
-    async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(self) -> anyhow::Result<()> {
         self.handle.stop(true).await;
         self.served.await.context("a server ended")??;
         self.app.close().await;

@@ -106,7 +106,9 @@ fn parse_fields(fields: &[&str]) -> Result<Cron, String> {
 /// What the parser says, as the end of a sentence.
 fn reason(error: &CronError) -> String {
     let said = match error {
-        CronError::InvalidPattern(said) | CronError::IllegalCharacters(said) | CronError::ComponentError(said) => said.clone(),
+        CronError::InvalidPattern(said) | CronError::IllegalCharacters(said) | CronError::ComponentError(said) => {
+            said.clone()
+        }
         other => other.to_string(),
     };
     let mut said = said.trim_end_matches('.').chars();
