@@ -82,6 +82,10 @@ async fn shown(conn: &mut TenantConn, tenant: TenantId, warmup: &Warmup, run: Ru
     Ok(WarmupRun { effect: effect(conn, tenant, warmup, &run).await?, ..run })
 }
 
+fn minute(time: OffsetDateTime) -> OffsetDateTime {
+    time - Duration::seconds(i64::from(time.second())) - Duration::nanoseconds(i64::from(time.nanosecond()))
+}
+
 async fn effect(conn: &mut TenantConn, tenant: TenantId, warmup: &Warmup, run: &WarmupRun) -> Result<Option<Effect>> {
     let (Some(began), Some(ended)) = (run.started_at, run.finished_at) else { return Ok(None) };
     let agents: Vec<_> = warmup.targets.iter().filter_map(|target| target.agent_id.clone()).collect();
@@ -89,6 +93,8 @@ async fn effect(conn: &mut TenantConn, tenant: TenantId, warmup: &Warmup, run: &
     if agents.is_empty() || now - ended > COUNTED {
         return Ok(None);
     }
+    // Counts are by the minute; the one in which it ended belongs to those who asked after it.
+    let (began, ended) = (minute(began), minute(ended));
     let before = usage::of_agents(conn, tenant, &agents, (began - HOUR, began)).await?;
     let after = usage::of_agents(conn, tenant, &agents, (ended, ended + HOUR)).await?;
     Ok(Some(Effect { before: before.into(), after: after.into(), complete: now >= ended + HOUR }))

@@ -42,13 +42,9 @@ async fn a_bad_schedule_is_told_which_field_and_why() {
         (json!({"cron": "0 0 * * *", "timezone": "Mars/Olympus"}), "/timezone", "Mars/Olympus"),
     ];
     for (body, pointer, said) in cases {
-        let problem = tenant.post("/v1/warmups/preview", body.clone()).await.assert_problem(422, "invalid_request");
+        let problem = tenant.post("/v1/warmups/preview", body.clone()).await.assert_problem(422, "invalid_value");
         let error = &problem["errors"][0];
-        assert_eq!(
-            (&error["pointer"], &error["code"]),
-            (&json!(pointer), &json!("invalid_value")),
-            "{body}: {problem}"
-        );
+        assert_eq!(error["pointer"], pointer, "{body}: {problem}");
         assert!(error["detail"].as_str().expect("text").contains(said), "{body}: {problem}");
     }
     let both =

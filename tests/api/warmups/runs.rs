@@ -229,9 +229,12 @@ async fn a_run_says_what_it_did_for_those_who_asked_afterwards() {
     wait_until_counted(&tenant, 1).await;
     tenant.remember("ada", "The kettle was moved.").await;
     let (_, run) = run(&tenant, json!([{"agent_id": "ada", "queries": ["Where is the kettle?"]}])).await;
-    let done = ended(&tenant, &run).await;
+    ended(&tenant, &run).await;
     source(&tenant, "ada", "Where is the kettle?").await;
-    let told = wait_for(&tenant, &run, |run| run["effect"]["after"]["recalls"].as_u64() >= Some(1)).await;
-    let effect = &told["effect"];
-    assert_eq!((&effect["after"]["hit_rate"], &effect["complete"]), (&json!(1.0), &json!(false)), "{done}");
+    // The recall before may be of another minute, or of the same.
+    let counted = |run: &Value, when: &str| run["effect"][when]["recalls"].as_i64().unwrap_or(0);
+    let told = wait_for(&tenant, &run, |run| counted(run, "before") + counted(run, "after") == 2).await;
+    let after = &told["effect"]["after"];
+    assert!(counted(&told, "after") >= 1 && after["hit_rate"].as_f64() >= Some(0.5), "{told}");
+    assert_eq!(told["effect"]["complete"], false);
 }
