@@ -27,9 +27,13 @@ BEYOND_A_SCHEMA = {
 # The same on one route alone.
 BEYOND_ITS_SCHEMA = {
     ("/v1/cache/flush", "invalid_value"): "embeddings belong to no agent and no circle",
+    ("/v1/cache/analytics", "invalid_value"): "a window holds whole steps, and not too many of them",
     ("/v1/circles/{circle_id}/metrics", "out_of_range"): "minutes, hours and days have one bound",
     ("/v1/circles/{circle_id}/tasks", "invalid_value"): "an assignee is a member",
     ("/v1/circles/{circle_id}/tasks/{task_id}", "invalid_value"): "an assignee is a member",
+    ("/v1/warmups", "invalid_value"): "cron expressions and zones; a target names one place and asks for something",
+    ("/v1/warmups/preview", "invalid_value"): "cron expressions and zones",
+    ("/v1/warmups/{warmup_id}", "invalid_value"): "cron expressions and zones; a target names one place and asks for something",
 }
 # The credentials of the run and its tenant: changing them would turn all that follows into a test of 401.
 KEEP = os.environ["CAIRN_FUZZ_KEEP"].split(",")
