@@ -67,6 +67,6 @@ async fn items(app: &App, tenant: TenantId) -> Result<Vec<Item>> {
 }
 
 async fn wants_it(app: &App, tenant: TenantId, place: &Place) -> Result<bool> {
-    let caller = pass_inside(&app.db, tenant, place, "a new release").await?;
+    let caller = pass_inside(app, tenant, place, "a new release").await?;
     Ok(caller.rewarm && caller.keep_queries)
 }

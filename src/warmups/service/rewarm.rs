@@ -108,7 +108,7 @@ impl Rewarming {
 
     /// None: the tenant does not want it.
     async fn warm(&self, hot: &HotRecall) -> Result<Option<Warmth>> {
-        let caller = pass_inside(&self.app.db, hot.tenant, &hot.place, PRINCIPAL).await?;
+        let caller = pass_inside(&self.app, hot.tenant, &hot.place, PRINCIPAL).await?;
         if !caller.rewarm {
             return Ok(None);
         }

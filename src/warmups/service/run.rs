@@ -91,7 +91,7 @@ impl WarmRun {
         if let Wanted::Nothing(reason) = &item.wanted {
             return Err(Error::refused(Code::InvalidValue, reason.clone()));
         }
-        let caller = pass_inside(&self.app.db, self.tenant, &item.place, &self.principal).await?;
+        let caller = pass_inside(&self.app, self.tenant, &item.place, &self.principal).await?;
         match &item.wanted {
             Wanted::Recall(request) => self.recall(&caller, request).await,
             Wanted::Context | Wanted::Nothing(_) => circles::warm_context(self.app.clone(), &caller).await,

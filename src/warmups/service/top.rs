@@ -15,7 +15,7 @@ pub const WINDOW: Duration = Duration::hours(24);
 
 /// The most frequent recalls of the last day, of an agent or a circle.
 pub async fn top(app: &App, tenant: TenantId, place: &Place, most: i64) -> Result<Vec<Wanted>> {
-    let caller = match pass_inside(&app.db, tenant, place, "warm-up").await {
+    let caller = match pass_inside(app, tenant, place, "warm-up").await {
         Ok(caller) => caller,
         Err(error) => return Ok(vec![Wanted::Nothing(error.to_string())]),
     };
