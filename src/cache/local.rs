@@ -2,7 +2,6 @@
 //! Redis, so it is right while Redis is away, and useful too.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,18 +10,13 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
 use crate::cache::Kind;
-use crate::cache::entry::Entry;
 use crate::cache::ghosts::{Fate, Ghosts, Loss};
+use crate::cache::held::Held;
 use crate::cache::key::Digest;
 use crate::cache::lookup::Wanted;
 use crate::cache::signs::Sign;
-use crate::cache::stats::{Happening, Layer, TenantStats};
+use crate::cache::stats::{Happening, Layer};
 use crate::ids::{ScopeId, TenantId};
-
-/// What an entry takes besides its value: keys, stamp, counters, its places in maps; an estimate, rounded up.
-const OVERHEAD: usize = 320;
-/// The same for each scope it is listed under.
-const OVERHEAD_OF_SCOPE: usize = 96;
 
 /// How long an entry stays after its end, so that whoever looks for it at once learns that it was there.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,83 +26,6 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Address {
     pub tenant: TenantId,
     pub digest: Digest,
-}
-
-pub(super) struct Held {
-    pub entry: Entry,
-    pub kind: Kind,
-    /// Whose changes make it worthless.
-    pub scopes: Vec<ScopeId>,
-    pub lifetime: Duration,
-    /// It ends because its time is over, and would still hold.
-    pub ends_by_time: bool,
-    pub stats: Arc<TenantStats>,
-    pub life: Life,
-}
-
-/// What comes to pass for an entry while it is here.
-pub(super) struct Life {
-    ends: Instant,
-    over: AtomicBool,
-    used: AtomicBool,
-    /// What was here before had been hit, and was made worthless at that moment.
-    awaited_since: Option<Instant>,
-}
-
-impl Life {
-    /// `used`: a hit in Redis brought it here.
-    pub fn new(lifetime: Duration, used: bool) -> Self {
-        let ends = Instant::now() + lifetime;
-        Self { ends, over: AtomicBool::new(false), used: AtomicBool::new(used), awaited_since: None }
-    }
-}
-
-impl Held {
-    /// Whether it may still be taken; counts its end once.
-    pub fn is_live(&self) -> bool {
-        let live = Instant::now() < self.life.ends;
-        if !live {
-            self.count_end();
-        }
-        live
-    }
-
-    fn count_end(&self) {
-        if !self.life.over.swap(true, Ordering::Relaxed) {
-            self.stats.count(self.kind, Layer::Local, Happening::Expiration);
-        }
-    }
-
-    /// A hit came to it.
-    pub fn use_it(&self) {
-        if !self.life.used.load(Ordering::Relaxed) && self.cease_unused() {
-            self.tell_first_hit();
-        }
-    }
-
-    fn tell_first_hit(&self) {
-        if let Some(since) = self.life.awaited_since {
-            self.stats.signs(self.kind).first_hit(since.elapsed());
-        }
-    }
-
-    /// It counts as used, or as gone, from here on; whether it was unused until now.
-    fn cease_unused(&self) -> bool {
-        let unused = !self.life.used.swap(true, Ordering::Relaxed);
-        if unused {
-            self.stats.signs(self.kind).hold_unused(-(self.bytes() as i64));
-        }
-        unused
-    }
-
-    /// Since when a hit to what it was made for is waited for, if it becomes worthless now.
-    fn awaited_from_now(&self) -> Option<Instant> {
-        if self.life.used.load(Ordering::Relaxed) { Some(Instant::now()) } else { self.life.awaited_since }
-    }
-
-    fn bytes(&self) -> usize {
-        self.entry.value.len() + OVERHEAD + self.scopes.len() * OVERHEAD_OF_SCOPE
-    }
 }
 
 pub(super) struct Local {
@@ -168,14 +85,9 @@ impl Local {
     }
 
     pub fn put(&self, address: Address, mut held: Held) {
-        held.life.awaited_since = self.ghosts.awaited_since(&address);
+        held.begin(self.ghosts.awaited_since(&address));
         let held = Arc::new(held);
         held.stats.held(held.kind, 1, held.bytes() as i64);
-        if held.life.used.load(Ordering::Relaxed) {
-            held.tell_first_hit();
-        } else {
-            held.stats.signs(held.kind).hold_unused(held.bytes() as i64);
-        }
         self.entries.insert(address, held.clone());
         // After the insertion, which may remove another entry, and so ask for the index.
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
@@ -255,8 +167,9 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::cache::entry::Cost;
-    use crate::cache::stats::Stats;
+    use crate::cache::entry::{Cost, Entry};
+    use crate::cache::held::{Life, OVERHEAD};
+    use crate::cache::stats::{Stats, TenantStats};
 
     const VALUE: usize = 768;
 

@@ -9,7 +9,7 @@
 //! through    computed, or taken from them    stats    what is counted
 //! eviction   events free memory early        ghosts   what is here no more, and why
 //! warm       ready before somebody asks      signs    what tells of size and lifetimes
-//!                                            series   what Prometheus sees of it
+//! held       an entry while it is there      series   what Prometheus sees of it
 //! ```
 //!
 //! Knows no feature: what a key is made of and what a stamp covers, the features say.
@@ -18,6 +18,7 @@ mod entry;
 mod eviction;
 mod flights;
 mod ghosts;
+mod held;
 mod key;
 mod kind;
 mod local;
