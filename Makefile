@@ -2,7 +2,7 @@
 .PHONY: help run test fuzz chaos rolling watch runtime openapi lint bench
 
 # The release before this one: `make rolling PREVIOUS=<ref>` takes another.
-PREVIOUS ?= 95e95b3
+PREVIOUS ?= 6599f56
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10

@@ -184,7 +184,7 @@ async fn the_gates_plan_is_pinned() {
     let mut superuser = app.database.superuser().await;
     fill(&mut superuser, tenant.id).await;
 
-    let body: String = sqlx::query_scalar("SELECT prosrc FROM pg_proc WHERE proname = 'gate' AND pronargs = 6")
+    let body: String = sqlx::query_scalar("SELECT prosrc FROM pg_proc WHERE proname = 'pass_gate' AND pronargs = 6")
         .fetch_one(&mut superuser)
         .await
         .expect("the gate");
@@ -203,7 +203,7 @@ async fn the_gates_plan_is_pinned() {
         .enumerate()
         .fold(query.to_owned(), |query, (index, name)| query.replace(name, &format!("${}", index + 1)));
     let settings: Vec<String> =
-        sqlx::query_scalar("SELECT unnest(proconfig) FROM pg_proc WHERE proname = 'gate' AND pronargs = 6")
+        sqlx::query_scalar("SELECT unnest(proconfig) FROM pg_proc WHERE proname = 'pass_gate' AND pronargs = 6")
             .fetch_all(&mut superuser)
             .await
             .expect("its settings");

@@ -79,7 +79,7 @@ async fn a_cursor_expires_a_day_later_by_the_clock_of_the_database() {
         let set_clock = |hours: i32| {
             format!(
             "DO $$ DECLARE gate oid; BEGIN
-                     FOR gate IN SELECT oid FROM pg_proc WHERE proname = 'gate' AND pronamespace = 'cairn'::regnamespace LOOP
+                     FOR gate IN SELECT oid FROM pg_proc WHERE proname = 'pass_gate' AND pronamespace = 'cairn'::regnamespace LOOP
                          EXECUTE regexp_replace(pg_get_functiondef(gate),
                              'statement_timestamp\\(\\)( [+] interval ''[0-9]+ hours'')?,', 'statement_timestamp() + interval ''{hours} hours'',');
                      END LOOP;
