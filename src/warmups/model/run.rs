@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::error::{Error, Result};
+use crate::http::ETag;
 use crate::ids::{JobId, RunId};
 use crate::jobs::{Cause, Run, RunState};
 use crate::warmups::model::{Effect, Report};
@@ -33,6 +34,15 @@ pub struct WarmupRun {
     pub error: Option<String>,
     /// Null while it goes on, after seven days, and where no target is an agent.
     pub effect: Option<Effect>,
+}
+
+impl WarmupRun {
+    /// A run has no version: whatever is shown of it tells one state from another.
+    pub fn etag(&self) -> Result<ETag> {
+        let shown = serde_json::to_vec(self).map_err(|error| Error::Internal(error.into()))?;
+        let version = i32::try_from(crc32fast::hash(&shown) >> 1).unwrap_or_default();
+        Ok(ETag { incarnation: self.id.uuid(), version })
+    }
 }
 
 impl TryFrom<Run> for WarmupRun {

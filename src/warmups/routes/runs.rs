@@ -1,5 +1,6 @@
 //! Routes of the runs of a warm-up.
 
+use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use time::OffsetDateTime;
@@ -62,14 +63,15 @@ async fn list_warmup_runs(
 
 /// Get a run of a warm-up
 #[utoipa::path(tag = "warm-ups", security(("credential" = ["jobs:manage"])), params(("warmup_id" = JobId, Path), ("run_id" = RunId, Path)),
-    responses((status = OK, body = WarmupRun), Problems))]
+    responses((status = OK, body = WarmupRun, headers(("ETag" = String))), Problems))]
 #[get("/warmups/{warmup_id}/runs/{run_id}")]
-async fn get_warmup_run(caller: JobManager, app: Data<App>, path: Path<(String, String)>) -> Result<Json<WarmupRun>> {
+async fn get_warmup_run(caller: JobManager, app: Data<App>, path: Path<(String, String)>) -> Result<HttpResponse> {
     check_reach(&caller)?;
     let (id, run) = ids(&path)?;
     let (db, tenant) = (app.db.clone(), caller.tenant);
     let found = app.db.run(async move { service::find_run(&mut db.read(tenant).await?, tenant, id, run).await });
-    Ok(Json(found.await?))
+    let run = found.await?;
+    Ok(HttpResponse::Ok().insert_header((ETAG, run.etag()?.to_string())).json(run))
 }
 
 /// Cancel a run of a warm-up

@@ -12,7 +12,7 @@ use crate::limits::{limited, send};
 async fn a_flood_over_its_limit_does_not_reach_the_database() {
     let app = TestApp::start().await;
     let proxy = Proxy::start(app.database.cluster.socket()).await;
-    let there = app.sibling_through(proxy.options(&app.database.name), |_| {}).await;
+    let there = app.sibling_through(proxy.options(&app.database.name), |config| config.usage.enabled = false).await;
     let tenant = limited(&app, json!({"requests_per_second": 1})).await;
     let client = tenant.at(there.url());
     let answers = send(&client, 5).await;
