@@ -28,8 +28,11 @@ async fn look(app: &App, metrics: &JobMetrics, prepared: &mut bool) -> Result<()
     let db = &app.db;
     if !*prepared {
         jobs::ensure_chores(db).await?;
-        warmups::note_release(app).await?;
         *prepared = true;
+        // Nothing waits for this: who asks first computes.
+        if let Err(error) = warmups::note_release(app).await {
+            tracing::warn!(%error, "a new release is not made ready beforehand");
+        }
     }
     jobs::plan(db).await?;
     metrics.lag(jobs::lag_secs(db.background()).await?);

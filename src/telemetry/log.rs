@@ -50,6 +50,10 @@ fn filter(wanted: &str, traces: bool) -> anyhow::Result<EnvFilter> {
         // The server below ours talks about its threads.
         filter = filter.add_directive("actix_server=warn".parse()?);
     }
+    if !wanted.contains("tokio_cron_scheduler") {
+        // The clock talks about how it was made.
+        filter = filter.add_directive("tokio_cron_scheduler=warn".parse()?);
+    }
     if !wanted.contains("actix_http") {
         // It calls a request that is no HTTP an error, and any stranger can send one.
         filter = filter.add_directive("actix_http=off".parse()?);

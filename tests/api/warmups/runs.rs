@@ -204,6 +204,10 @@ async fn what_is_asked_for_often_keeps_its_place() {
     for number in 0..10 {
         tenant.remember("ada", &format!("{long}{number}")).await;
     }
+    // Who is asked how often is counted from when the layer is half full.
+    for number in 0..80 {
+        source(&tenant, "ada", &format!("filling kettle {number}")).await;
+    }
     let hot: Vec<String> = (0..20).map(|number| format!("hot kettle {number}")).collect();
     for _ in 0..5 {
         for query in &hot {

@@ -52,6 +52,11 @@ pub fn operations() -> Vec<Operation> {
 /// No agent, whatever its scopes.
 const FOR_BACK_ENDS: [&str; 2] = ["/v1/tenant/export", "/v1/cache/flush"];
 
+/// Warm-ups hold what all agents are asked; a schedule alone tells nothing.
+fn is_for_back_ends(path: &str) -> bool {
+    FOR_BACK_ENDS.contains(&path) || (path.starts_with("/v1/warmups") && path != "/v1/warmups/preview")
+}
+
 /// What requests are about.
 struct World {
     memories: Vec<Memory>,
@@ -115,7 +120,8 @@ fn targets<'a>(operation: &Operation, world: &'a World) -> Vec<Target<'a>> {
         return memories.flat_map(at).collect();
     }
     let id = Uuid::now_v7().to_string();
-    let path = template.replace("{key_id}", &id).replace("{tenant_id}", &id);
+    let ids = ["{key_id}", "{tenant_id}", "{warmup_id}", "{run_id}"];
+    let path = ids.iter().fold(template.to_owned(), |path, name| path.replace(name, &id));
     vec![Target { random: template.contains('{'), ..target(path, Subject::Other) }]
 }
 
@@ -166,7 +172,7 @@ fn refusal(principal: &Principal, operation: &Operation, subject: Subject<'_>) -
         Subject::Other if operation.path == "/v1/auth/token" && principal.header == Some("nobody") => {
             Some((404, "not_found"))
         }
-        Subject::Other if FOR_BACK_ENDS.contains(&operation.path.as_str()) && principal.acts_as().is_some() => {
+        Subject::Other if is_for_back_ends(&operation.path) && principal.acts_as().is_some() => {
             Some((403, "insufficient_scope"))
         }
         Subject::Other | Subject::Agent(_) => None,
