@@ -20,7 +20,7 @@ pub const BOOK: &str = "
         END $$;
     CREATE FUNCTION note_effect() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            PERFORM pg_sleep(0.012);
+            PERFORM pg_sleep(0.02);
             INSERT INTO cairn.effects
             SELECT coalesce((SELECT m.moved_to = 'running' AND m.moved_by = session_user
                                FROM cairn.moves m ORDER BY m.at DESC LIMIT 1), false), clock_timestamp();
