@@ -20,7 +20,7 @@ pub const BOOK: &str = "
         END $$;
     CREATE FUNCTION note_effect() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            PERFORM pg_sleep(0.02);
+            PERFORM pg_sleep(0.012);
             INSERT INTO cairn.effects
             SELECT coalesce((SELECT m.moved_to = 'running' AND m.moved_by = session_user
                                FROM cairn.moves m ORDER BY m.at DESC LIMIT 1), false), clock_timestamp();
@@ -57,6 +57,8 @@ pub struct Verdict {
     pub taken_over: i64,
     pub most_attempts: i32,
     pub latest_secs: f64,
+    /// Runs that ended later than the workers they lost account for.
+    pub too_late: i64,
 }
 
 impl Verdict {
@@ -67,6 +69,12 @@ impl Verdict {
                         max(extract(epoch FROM at - due_at))::float8 AS late
                    FROM moves WHERE moved_to IN ('succeeded', 'failed', 'cancelled')
                   GROUP BY due_at),
+             -- Each worker lost costs a lease and the look of the next one.
+             judged AS (
+                 SELECT e.*, late > 5 + ($1 + 2) * (SELECT count(*) FROM moves m
+                                                     WHERE m.moved_to = 'running' AND m.attempt > 1 AND m.at > e.due_at
+                                                       AND m.at < e.due_at + make_interval(secs => late)) AS too_late
+                   FROM ended e),
              asked AS (
                  SELECT generate_series(min(due_at), max(due_at), interval '1 second') AS due_at
                    FROM job_runs WHERE cause = 'schedule')
@@ -75,9 +83,10 @@ impl Verdict {
                     (SELECT count(*) FROM effects WHERE NOT of_holder), (SELECT count(*) FROM effects),
                     (SELECT count(*) FROM moves WHERE moved_to = 'running' AND attempt > 1),
                     (SELECT max(attempt) FROM moves), max(late),
-                    (SELECT count(*) FROM moves WHERE moved_to = 'failed')
-               FROM asked LEFT JOIN ended USING (due_at)",
+                    (SELECT count(*) FROM moves WHERE moved_to = 'failed'), count(*) FILTER (WHERE too_late)
+               FROM asked LEFT JOIN judged USING (due_at)",
         )
+        .bind(LEASE_SECS as f64)
         .fetch_one(&mut site.superuser().await)
         .await
         .expect("the book");
@@ -92,12 +101,8 @@ impl Verdict {
             most_attempts: row.get(7),
             latest_secs: row.get(8),
             given_up: row.get(9),
+            too_late: row.get(10),
         }
-    }
-
-    /// How late a run may end: each worker lost costs a lease.
-    pub fn bound_secs(&self) -> f64 {
-        f64::from((self.most_attempts - 1).max(1)) * LEASE_SECS as f64 + 5.0
     }
 }
 
@@ -106,7 +111,7 @@ impl fmt::Display for Verdict {
         write!(
             out,
             "{} due times, {} with one effect, {} doubles, {} missing ({} given up); {} rows removed, {} by a worker that had lost its \
-             run; {} runs taken over, at most {} attempts; latest {:.1} s (bound {:.0} s)",
+             run; {} runs taken over, at most {} attempts; latest {:.1} s, {} too late",
             self.due,
             self.once,
             self.doubles,
@@ -117,7 +122,7 @@ impl fmt::Display for Verdict {
             self.taken_over,
             self.most_attempts,
             self.latest_secs,
-            self.bound_secs()
+            self.too_late
         )
     }
 }

@@ -40,10 +40,11 @@ async fn each_due_time_has_one_effect_whatever_breaks() {
     let minutes = std::env::var("CAIRN_CHAOS_MINUTES").ok().map_or(10, |minutes| minutes.parse().expect("a number"));
     let outcome = run(Duration::from_secs(minutes * 60), "").await;
     println!("{outcome}");
-    let Verdict { due, once, doubles, missing, thawed, .. } = outcome.verdict;
-    assert_eq!((once, doubles, missing, thawed), (due, 0, 0, 0), "{outcome}");
-    assert!(outcome.verdict.latest_secs <= outcome.verdict.bound_secs(), "{outcome}");
-    assert!(outcome.tally.kills > 0 && outcome.tally.stops > 0 && outcome.verdict.taken_over > 0, "{outcome}");
+    let Verdict { due, once, doubles, missing, thawed, too_late, taken_over, .. } = outcome.verdict;
+    assert_eq!((once, doubles, missing, thawed, too_late), (due, 0, 0, 0, 0), "{outcome}");
+    assert!(outcome.tally.kills > 0 && outcome.tally.stops > 0, "{outcome}");
+    // A fault hits a run in its middle every minute or two.
+    assert!(taken_over > 0 || minutes < 5, "{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
