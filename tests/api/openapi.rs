@@ -190,8 +190,8 @@ async fn every_route_described_is_served_and_no_method_besides() {
                 assert_ne!(answer.status, 405, "{method} {path} is described but not served");
                 assert!(!answer.text.contains("no such route"), "{method} {path} is described but not served");
             } else if described.iter().any(|(other, of)| of == method && is_sibling(path, other)) {
-                // `preview` is read as an id there, and is none.
-                answer.assert_problem(422, "invalid_id");
+                // `preview` is read as an id there, and is none; where a body is wanted, that is missed first.
+                assert!([415, 422].contains(&answer.status), "{method} {path}: {}", answer.text);
             } else {
                 answer.assert_problem(405, "method_not_allowed");
                 assert!(!answer.header("allow").is_empty(), "{method} {path}");

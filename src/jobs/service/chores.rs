@@ -29,14 +29,18 @@ pub async fn ensure_chores(db: &Db) -> Result<()> {
     tx.commit(&[]).await
 }
 
-/// Puts a run of a chore in the queue, unless these details are what it was last asked for with.
+/// Puts a run of a chore in the queue, unless these details are what it was last asked for with. The first to say so
+/// finds nothing to do.
 pub async fn enqueue_for(db: &Db, chore: Chore, details: &Value) -> Result<()> {
     let mut tx = db.write_beside(TenantId::OPERATOR).await?;
     let job = store::find_for_update(&mut tx, TenantId::OPERATOR, Kind::Chore(chore), chore.id()).await?;
     let Some(job) = job.filter(|job| job.fields.details != *details) else { return Ok(()) };
+    let asked_before = job.fields.details != json!({});
     let fields = JobFields { details: details.clone(), ..job.fields };
     store::update(&mut tx, TenantId::OPERATOR, chore.id(), &fields).await?;
-    store::insert_run(&mut tx, TenantId::OPERATOR, chore.id(), None, Cause::Rewarm).await?;
+    if asked_before {
+        store::insert_run(&mut tx, TenantId::OPERATOR, chore.id(), None, Cause::Rewarm).await?;
+    }
     tx.commit(&[]).await
 }
 

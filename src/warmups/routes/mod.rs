@@ -1,5 +1,6 @@
 //! Routes of warm-ups.
 
+mod manager;
 mod runs;
 
 use actix_web::http::StatusCode;
@@ -11,10 +12,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::app::App;
 use crate::auth::{Caller, JobManager};
 use crate::db::Idempotency;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::http::{Body, IfMatch, Page, PageRequest, Params, Problems, cursor_binding};
 use crate::ids::JobId;
 use crate::warmups::model::{Preview, PreviewRequest, Warmup, WarmupDraft, WarmupPatch};
+use crate::warmups::routes::manager::Manager;
 use crate::warmups::service;
 
 const PREVIEWED: usize = 5;
@@ -44,12 +46,11 @@ async fn preview_warmup(caller: JobManager, body: Body<PreviewRequest>) -> Resul
     responses((status = CREATED, body = Warmup, headers(("ETag" = String))), Problems))]
 #[post("/warmups")]
 async fn create_warmup(
-    caller: JobManager,
+    caller: Manager,
     app: Data<App>,
     once: Idempotency,
     body: Body<WarmupDraft>,
 ) -> Result<HttpResponse> {
-    check_reach(&caller)?;
     let warmup = app.db.run(service::create(app.db.clone(), caller.intent(once), body.0)).await?;
     Ok(answer(StatusCode::CREATED, &warmup))
 }
@@ -61,8 +62,7 @@ async fn create_warmup(
     params(("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Items a page; 50 when left out"), ("cursor" = Option<String>, Query)),
     responses((status = OK, body = Page<Warmup>), Problems))]
 #[get("/warmups")]
-async fn list_warmups(caller: JobManager, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Warmup>>> {
-    check_reach(&caller)?;
+async fn list_warmups(caller: Manager, app: Data<App>, request: HttpRequest) -> Result<Json<Page<Warmup>>> {
     let page = page(&caller, &app, &request)?;
     let after = page.after.as_deref().and_then(|id| JobId::parse(id).ok());
     let warmups = app.db.run(service::list(app.db.clone(), caller.tenant, after, page.limit.probe())).await?;
@@ -73,8 +73,7 @@ async fn list_warmups(caller: JobManager, app: Data<App>, request: HttpRequest) 
 #[utoipa::path(tag = "warm-ups", security(("credential" = ["jobs:manage"])), params(("warmup_id" = JobId, Path)),
     responses((status = OK, body = Warmup, headers(("ETag" = String))), Problems))]
 #[get("/warmups/{warmup_id}")]
-async fn get_warmup(caller: JobManager, app: Data<App>, path: Path<String>) -> Result<HttpResponse> {
-    check_reach(&caller)?;
+async fn get_warmup(caller: Manager, app: Data<App>, path: Path<String>) -> Result<HttpResponse> {
     let (db, tenant, id) = (app.db.clone(), caller.tenant, warmup_id(&path)?);
     let warmup = app.db.run(async move { service::find(&mut db.read(tenant).await?, tenant, id).await }).await?;
     Ok(answer(StatusCode::OK, &warmup))
@@ -88,14 +87,13 @@ async fn get_warmup(caller: JobManager, app: Data<App>, path: Path<String>) -> R
     responses((status = OK, body = Warmup, headers(("ETag" = String))), Problems))]
 #[patch("/warmups/{warmup_id}")]
 async fn patch_warmup(
-    caller: JobManager,
+    caller: Manager,
     app: Data<App>,
     path: Path<String>,
     condition: IfMatch,
     once: Idempotency,
     body: Body<WarmupPatch>,
 ) -> Result<HttpResponse> {
-    check_reach(&caller)?;
     let patch = service::patch(app.db.clone(), caller.intent(once), warmup_id(&path)?, body.0, condition);
     Ok(answer(StatusCode::OK, &app.db.run(patch).await?))
 }
@@ -108,27 +106,14 @@ async fn patch_warmup(
     responses((status = NO_CONTENT), Problems))]
 #[delete("/warmups/{warmup_id}")]
 async fn delete_warmup(
-    caller: JobManager,
+    caller: Manager,
     app: Data<App>,
     path: Path<String>,
     condition: IfMatch,
     once: Idempotency,
 ) -> Result<HttpResponse> {
-    check_reach(&caller)?;
     app.db.run(service::delete(app.db.clone(), caller.intent(once), warmup_id(&path)?, condition)).await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// Warm-ups hold what all agents of a tenant are asked, so one agent has no business with them.
-fn check_reach(caller: &Caller) -> Result<()> {
-    match caller.acting() {
-        None => Ok(()),
-        Some(_) => {
-            let detail =
-                "warm-ups belong to the whole tenant: use a key that is not bound to an agent, without Cairn-Agent";
-            Err(Error::refused(Code::InsufficientScope, detail))
-        }
-    }
 }
 
 fn warmup_id(raw: &str) -> Result<JobId> {

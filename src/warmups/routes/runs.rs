@@ -8,13 +8,13 @@ use time::format_description::well_known::Rfc3339;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
-use crate::auth::JobManager;
 use crate::db::Idempotency;
 use crate::error::Result;
 use crate::http::{Page, Problems};
 use crate::ids::{JobId, RunId};
 use crate::warmups::model::WarmupRun;
-use crate::warmups::routes::{check_reach, page, warmup_id};
+use crate::warmups::routes::manager::Manager;
+use crate::warmups::routes::{page, warmup_id};
 use crate::warmups::service;
 
 pub fn routes(cfg: &mut ServiceConfig) {
@@ -28,12 +28,11 @@ pub fn routes(cfg: &mut ServiceConfig) {
     responses((status = ACCEPTED, body = WarmupRun), Problems))]
 #[post("/warmups/{warmup_id}/run")]
 async fn start_warmup_run(
-    caller: JobManager,
+    caller: Manager,
     app: Data<App>,
     path: Path<String>,
     once: Idempotency,
 ) -> Result<HttpResponse> {
-    check_reach(&caller)?;
     let run = app.db.run(service::start(app.db.clone(), caller.intent(once), warmup_id(&path)?)).await?;
     Ok(HttpResponse::Accepted().json(run))
 }
@@ -47,12 +46,11 @@ async fn start_warmup_run(
     responses((status = OK, body = Page<WarmupRun>), Problems))]
 #[get("/warmups/{warmup_id}/runs")]
 async fn list_warmup_runs(
-    caller: JobManager,
+    caller: Manager,
     app: Data<App>,
     path: Path<String>,
     request: HttpRequest,
 ) -> Result<Json<Page<WarmupRun>>> {
-    check_reach(&caller)?;
     let (id, page) = (warmup_id(&path)?, page(&caller, &app, &request)?);
     // Cursors are signed, so that only the due time of a run comes back.
     let before = page.after.as_deref().and_then(|due| OffsetDateTime::parse(due, &Rfc3339).ok());
@@ -65,8 +63,7 @@ async fn list_warmup_runs(
 #[utoipa::path(tag = "warm-ups", security(("credential" = ["jobs:manage"])), params(("warmup_id" = JobId, Path), ("run_id" = RunId, Path)),
     responses((status = OK, body = WarmupRun, headers(("ETag" = String))), Problems))]
 #[get("/warmups/{warmup_id}/runs/{run_id}")]
-async fn get_warmup_run(caller: JobManager, app: Data<App>, path: Path<(String, String)>) -> Result<HttpResponse> {
-    check_reach(&caller)?;
+async fn get_warmup_run(caller: Manager, app: Data<App>, path: Path<(String, String)>) -> Result<HttpResponse> {
     let (id, run) = ids(&path)?;
     let (db, tenant) = (app.db.clone(), caller.tenant);
     let found = app.db.run(async move { service::find_run(&mut db.read(tenant).await?, tenant, id, run).await });
@@ -82,12 +79,11 @@ async fn get_warmup_run(caller: JobManager, app: Data<App>, path: Path<(String, 
     responses((status = OK, body = WarmupRun), Problems))]
 #[post("/warmups/{warmup_id}/runs/{run_id}/cancel")]
 async fn cancel_warmup_run(
-    caller: JobManager,
+    caller: Manager,
     app: Data<App>,
     path: Path<(String, String)>,
     once: Idempotency,
 ) -> Result<Json<WarmupRun>> {
-    check_reach(&caller)?;
     let (id, run) = ids(&path)?;
     Ok(Json(app.db.run(service::cancel(app.db.clone(), caller.intent(once), id, run)).await?))
 }
