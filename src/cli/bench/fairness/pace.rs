@@ -97,7 +97,14 @@ async fn one(address: Address, pace: Pace, calls: Calls, begin: Instant, next: A
         }
         tokio::time::sleep_until((begin + due).into()).await;
         let (call, body) = calls(number);
-        let reply = connection.send(&call, body).await?;
+        // A server that refuses without reading a large body hangs up after its answer.
+        let reply = match connection.send(&call, body.clone()).await {
+            Ok(reply) => reply,
+            Err(_) => {
+                connection = address.connect().await?;
+                connection.send(&call, body).await?
+            }
+        };
         seen.latencies.add((begin + due).elapsed());
         *seen.statuses.entry(reply.status).or_default() += 1;
         seen.told_when += u64::from(reply.status == 429 && reply.says_when);

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -123,11 +123,13 @@ impl Connection {
             let (head, body) = sender.send_request(request).await?.into_parts();
             Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
         };
+        tokio::pin!(exchange);
         let response: Result<_, hyper::Error> = tokio::select! {
             biased;
-            response = exchange => response,
+            response = &mut exchange => response,
             ended = &mut self.driver => match ended {
-                Ok(()) => bail!("{} {}: the server hung up", call.method, call.path),
+                // Whoever hangs up may have answered first.
+                Ok(()) => exchange.await,
                 Err(error) => Err(error),
             },
         };
