@@ -102,6 +102,17 @@ async fn a_run_makes_answers_ready_and_reports_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_change_made_stale_is_not_taken_for_warm_though_no_event_told_of_it() {
+    let (app, tenant) = start_with(|_| {}).await;
+    source(&tenant, "ada", "Where is the kettle?").await;
+    app.app.bus.close();
+    tenant.remember("ada", "The kettle was moved.").await;
+    let (_, run) = run(&tenant, json!([{"agent_id": "ada", "queries": ["Where is the kettle?"]}])).await;
+    let report = ended(&tenant, &run).await["report"].clone();
+    assert_eq!((&report["warmed"], &report["already_warm"]), (&json!(1), &json!(0)), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn warming_is_no_hit_and_no_miss() {
     let (_app, tenant) = start_with(|_| {}).await;
     let (_, run) = run(&tenant, json!([{"agent_id": "ada", "queries": ["Where is the kettle?"]}])).await;
