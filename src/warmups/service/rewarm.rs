@@ -52,6 +52,8 @@ struct Rewarming {
     /// What is to be computed, not before when.
     waiting: VecDeque<(Instant, Arc<HotRecall>)>,
     pace: Pace,
+    /// Until when the pace has it rest.
+    rests_until: Instant,
     latencies: Latencies,
 }
 
@@ -59,12 +61,13 @@ impl Rewarming {
     fn new(app: Arc<App>, hot: Arc<HotRecalls>, counted: IntCounterVec) -> Self {
         let pace = Pace::of(app.config.warmups.rewarms_per_second, None);
         let latencies = app.metrics.latencies();
-        Self { app, hot, counted, waiting: VecDeque::new(), pace, latencies }
+        let (waiting, rests_until) = (VecDeque::new(), Instant::now());
+        Self { app, hot, counted, waiting, pace, rests_until, latencies }
     }
 
     async fn follow(mut self, mut heard: Subscription, mut ending: Ending) {
         loop {
-            let due = self.waiting.front().map(|(due, _)| *due);
+            let due = self.waiting.front().map(|(due, _)| (*due).max(self.rests_until));
             tokio::select! {
                 delivery = heard.next() => match delivery {
                     Some(Delivery::Notice(notice)) => self.hear(&notice),
@@ -103,7 +106,7 @@ impl Rewarming {
             self.latencies = now;
         }
         self.pace.heed(Pressure { p99, pushed_back: outcome == "failed" });
-        tokio::time::sleep(self.pace.pause()).await;
+        self.rests_until = Instant::now() + self.pace.pause();
     }
 
     /// None: the tenant does not want it.
