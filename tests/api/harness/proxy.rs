@@ -81,8 +81,9 @@ impl Proxy {
         self.gate.latency_ms.store(latency.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// Everything passes again.
+    /// Everything passes again. What was allowed before is taken back, or a second release would be more than there can be.
     pub fn release(&self) {
+        self.gate.permits.forget_permits(Semaphore::MAX_PERMITS);
         self.gate.permits.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
