@@ -83,7 +83,8 @@ fn a_tenant_far_over_its_quota_is_measured_beside_a_steady_one() {
     let figures = figures(&site, &[&["bench", "fairness"][..], &size].concat());
     for (side, refuses) in [(0, true), (1, false)] {
         let side = &figures["sides"][side];
-        assert_eq!((&side["alone"]["errors"], &side["beside"]["errors"]), (&0.into(), &0.into()), "{side:#}");
+        assert_eq!(side["alone"]["errors"], 0, "{side:#}");
+        assert!(!refuses || side["beside"]["errors"] == 0, "limits keep the other tenant's load away: {side:#}");
         assert!(side["beside"]["latency_ms"]["count"].as_u64() > Some(10), "{side:#}");
         let refused = side["crowd"]["statuses"]["429"].as_u64().unwrap_or_default();
         assert_eq!(refused > 0, refuses, "{side:#}");
