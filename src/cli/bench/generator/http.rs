@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use anyhow::{Context, ensure};
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -52,7 +53,8 @@ pub struct Reply {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// Driven by whoever waits for an answer; in a task of its own it would cost two wake-ups a call.
-    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+    /// None: the server hung up.
+    driver: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
     headers: HeaderMap,
 }
 
@@ -70,7 +72,7 @@ impl Address {
         let stream = TcpStream::connect(self.socket).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Connection { sender, driver: Box::pin(driver), headers: self.headers.clone() })
+        Ok(Connection { sender, driver: Some(Box::pin(driver)), headers: self.headers.clone() })
     }
 }
 
@@ -117,22 +119,27 @@ impl Connection {
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = call.path.clone();
         *request.headers_mut() = self.headers.clone();
-        let sender = &mut self.sender;
+        let (sender, driver) = (&mut self.sender, self.driver.as_mut().context("the server has hung up")?);
         let exchange = async {
             sender.ready().await?;
             let (head, body) = sender.send_request(request).await?.into_parts();
             Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
         };
         tokio::pin!(exchange);
-        let response: Result<_, hyper::Error> = tokio::select! {
+        let (answered, hung_up) = tokio::select! {
             biased;
-            response = &mut exchange => response,
-            ended = &mut self.driver => match ended {
+            response = &mut exchange => (Some(response), false),
+            ended = driver => match ended {
                 // Whoever hangs up may have answered first.
-                Ok(()) => exchange.await,
-                Err(error) => Err(error),
+                Ok(()) => (exchange.now_or_never(), true),
+                Err(error) => (Some(Err(error)), true),
             },
         };
+        let response: Result<_, hyper::Error> =
+            answered.with_context(|| format!("{} {}: the server hung up", call.method, call.path))?;
+        if hung_up {
+            self.driver = None;
+        }
         let response = response.with_context(|| format!("{} {}", call.method, call.path))?;
         Ok(Reply {
             status: response.status().as_u16(),
