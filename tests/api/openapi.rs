@@ -169,12 +169,6 @@ fn check_references(value: &Value, whole: &Value) {
     }
 }
 
-/// Whether a path is one that ends with an id, with a name in the place of the id.
-fn is_sibling(path: &str, other: &str) -> bool {
-    let (Some((own, name)), Some((root, id))) = (path.rsplit_once('/'), other.rsplit_once('/')) else { return false };
-    own == root && id.starts_with('{') && !name.starts_with('{')
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_described_is_served_and_no_method_besides() {
     let app = TestApp::start().await;
@@ -189,9 +183,6 @@ async fn every_route_described_is_served_and_no_method_besides() {
             if described.contains(&(path.clone(), method.to_owned())) {
                 assert_ne!(answer.status, 405, "{method} {path} is described but not served");
                 assert!(!answer.text.contains("no such route"), "{method} {path} is described but not served");
-            } else if described.iter().any(|(other, of)| of == method && is_sibling(path, other)) {
-                // `preview` is read as an id there, and is none; where a body is wanted, that is missed first.
-                assert!([415, 422].contains(&answer.status), "{method} {path}: {}", answer.text);
             } else {
                 answer.assert_problem(405, "method_not_allowed");
                 assert!(!answer.header("allow").is_empty(), "{method} {path}");

@@ -86,7 +86,7 @@ pub struct WarmupDraft {
     pub name: String,
     #[schema(example = "30 7 * * MON-FRI", max_length = 256)]
     pub cron: String,
-    #[schema(required = false, default = "UTC", max_length = 256)]
+    #[schema(value_type = Option<String>, default = "UTC", max_length = 256)]
     pub timezone: String,
     #[schema(min_items = 1, max_items = 100)]
     pub targets: Vec<Target>,
@@ -128,13 +128,13 @@ impl FromBody for WarmupDraft {}
 /// A merge patch of a warm-up: null sets back to the default, where there is one.
 #[derive(Debug, Clone, ToSchema)]
 pub struct WarmupPatch {
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
     name: Option<String>,
-    #[schema(max_length = 256)]
+    #[schema(value_type = String, required = false, max_length = 256)]
     cron: Option<String>,
     #[schema(value_type = Option<String>, max_length = 256)]
     timezone: Option<Option<String>>,
-    #[schema(min_items = 1, max_items = 100)]
+    #[schema(value_type = Vec<Target>, required = false, min_items = 1, max_items = 100)]
     targets: Option<Vec<Target>>,
     #[schema(value_type = Option<bool>)]
     enabled: Option<Option<bool>>,
@@ -174,7 +174,7 @@ impl FromBody for WarmupPatch {
 pub struct PreviewRequest {
     #[schema(example = "*/15 * * * *", max_length = 256)]
     cron: String,
-    #[schema(required = false, default = "UTC", max_length = 256)]
+    #[schema(value_type = Option<String>, default = "UTC", max_length = 256)]
     timezone: String,
 }
 

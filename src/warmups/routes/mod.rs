@@ -3,6 +3,7 @@
 mod manager;
 mod runs;
 
+use actix_web::guard::GuardContext;
 use actix_web::http::StatusCode;
 use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Json, Path};
@@ -72,7 +73,7 @@ async fn list_warmups(caller: Manager, app: Data<App>, request: HttpRequest) -> 
 /// Get a warm-up
 #[utoipa::path(tag = "warm-ups", security(("credential" = ["jobs:manage"])), params(("warmup_id" = JobId, Path)),
     responses((status = OK, body = Warmup, headers(("ETag" = String))), Problems))]
-#[get("/warmups/{warmup_id}")]
+#[get("/warmups/{warmup_id}", guard = "names_a_warmup")]
 async fn get_warmup(caller: Manager, app: Data<App>, path: Path<String>) -> Result<HttpResponse> {
     let (db, tenant, id) = (app.db.clone(), caller.tenant, warmup_id(&path)?);
     let warmup = app.db.run(async move { service::find(&mut db.read(tenant).await?, tenant, id).await }).await?;
@@ -85,7 +86,7 @@ async fn get_warmup(caller: Manager, app: Data<App>, path: Path<String>) -> Resu
 #[utoipa::path(tag = "warm-ups", security(("credential" = ["jobs:manage"])),
     params(("warmup_id" = JobId, Path), ("If-Match" = Option<String>, Header), Idempotency), request_body = WarmupPatch,
     responses((status = OK, body = Warmup, headers(("ETag" = String))), Problems))]
-#[patch("/warmups/{warmup_id}")]
+#[patch("/warmups/{warmup_id}", guard = "names_a_warmup")]
 async fn patch_warmup(
     caller: Manager,
     app: Data<App>,
@@ -104,7 +105,7 @@ async fn patch_warmup(
 #[utoipa::path(tag = "warm-ups", security(("credential" = ["jobs:manage"])),
     params(("warmup_id" = JobId, Path), ("If-Match" = Option<String>, Header), Idempotency),
     responses((status = NO_CONTENT), Problems))]
-#[delete("/warmups/{warmup_id}")]
+#[delete("/warmups/{warmup_id}", guard = "names_a_warmup")]
 async fn delete_warmup(
     caller: Manager,
     app: Data<App>,
@@ -114,6 +115,11 @@ async fn delete_warmup(
 ) -> Result<HttpResponse> {
     app.db.run(service::delete(app.db.clone(), caller.intent(once), warmup_id(&path)?, condition)).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// `preview` stands where ids stand, and answers POST alone.
+fn names_a_warmup(context: &GuardContext<'_>) -> bool {
+    !context.head().uri.path().ends_with("/warmups/preview")
 }
 
 fn warmup_id(raw: &str) -> Result<JobId> {
