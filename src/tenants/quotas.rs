@@ -24,15 +24,15 @@ pub struct Quotas {
     #[schema(minimum = 0)]
     pub bytes: Option<i64>,
     #[sqlx(rename = "quota_requests_per_second")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub requests_per_second: Option<i32>,
     /// Requests under way at the same time, until the last byte of their answers.
     #[sqlx(rename = "quota_concurrent_requests")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub concurrent_requests: Option<i32>,
     /// Tokens that are really embedded; what comes from a cache is free.
     #[sqlx(rename = "quota_embedding_tokens_per_minute")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub embedding_tokens_per_minute: Option<i32>,
 }
 
