@@ -50,11 +50,14 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// What moves bytes while somebody waits for an answer.
+type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
+
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// Driven by whoever waits for an answer; in a task of its own it would cost two wake-ups a call.
     /// None: the server hung up.
-    driver: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
+    driver: Option<Driver>,
     headers: HeaderMap,
 }
 
