@@ -1,7 +1,5 @@
 //! SQL of a flush: the scopes that are named, and the tenant's cache secret; and the names of scopes.
 
-use std::collections::HashMap;
-
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{ExternalId, ScopeId, TenantId};
@@ -43,22 +41,4 @@ pub async fn replace_cache_secret(conn: &mut TenantConn, tenant: TenantId, seale
         .execute(&mut **conn)
         .await?;
     Ok(())
-}
-
-/// The agent or the circle that each of these scopes is of.
-pub async fn find_names(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    scopes: &[ScopeId],
-) -> Result<HashMap<ScopeId, (Option<ExternalId>, Option<ExternalId>)>> {
-    let names: Vec<(ScopeId, Option<ExternalId>, Option<ExternalId>)> = sqlx::query_as(
-        "SELECT agent_uid, agent_id, NULL FROM agents WHERE tenant_id = $1 AND agent_uid = ANY($2)
-          UNION ALL
-         SELECT content_scope, NULL, circle_id FROM circles WHERE tenant_id = $1 AND content_scope = ANY($2)",
-    )
-    .bind(tenant)
-    .bind(scopes)
-    .fetch_all(&mut **conn)
-    .await?;
-    Ok(names.into_iter().map(|(scope, agent, circle)| (scope, (agent, circle))).collect())
 }

@@ -26,6 +26,15 @@ impl Latencies {
         Self(sums)
     }
 
+    /// The 99th percentile since the last look. The next one counts from now, unless too few came to say.
+    pub fn advance(&mut self, now: Self) -> Option<Duration> {
+        let p99 = now.p99_since(self);
+        if p99.is_some() {
+            *self = now;
+        }
+        p99
+    }
+
     /// The 99th percentile since an earlier look, to the precision of the buckets; none: too few requests came.
     pub fn p99_since(&self, earlier: &Self) -> Option<Duration> {
         let before = |index: usize| earlier.0.get(index).map_or(0, |(_, count)| *count);

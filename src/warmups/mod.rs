@@ -4,7 +4,6 @@
 mod model;
 mod routes;
 mod service;
-mod store;
 
 pub use model::WarmupRun;
 pub use routes::routes;

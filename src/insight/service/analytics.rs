@@ -7,12 +7,12 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::app::App;
+use crate::auth::Place;
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::{AgentUid, ExternalId, ScopeId, TenantId};
 use crate::insight::advice::{ChangedHistory, History, KindHistory, QueryHistory, WarmupHistory, advise};
 use crate::insight::model::{AnalyticsAgent, AnalyticsQuery, CacheAnalytics, Frame, Invalidations, KindSteps};
-use crate::insight::store;
 use crate::usage::{self, ChangedScope, Query, Span};
 use crate::warmups::{self, WarmupRun};
 
@@ -36,7 +36,7 @@ pub struct Only {
 /// What was read of the people and questions behind the figures.
 struct Found {
     queries: Vec<Query>,
-    names: HashMap<ScopeId, (Option<ExternalId>, Option<ExternalId>)>,
+    places: HashMap<ScopeId, Place>,
     agents: Vec<AnalyticsAgent>,
     changed: Vec<ChangedScope>,
     /// With their names.
@@ -72,7 +72,7 @@ async fn find(conn: &mut TenantConn, asked: &Asked) -> Result<Found> {
     let scopes = agent.map(|agent| vec![agent.scope()]);
     let queries = usage::top_queries(conn, tenant, scopes.as_deref(), span.from, TOP).await?;
     let named: Vec<ScopeId> = queries.iter().map(|query| query.scope).collect();
-    let names = store::find_names(conn, tenant, &named).await?;
+    let places = usage::find_places(conn, tenant, &named).await?;
     let agents = usage::top_agents(conn, tenant, agent, span, TOP).await?;
     let agents = agents.into_iter().map(|(agent_id, counts)| AnalyticsAgent {
         agent_id,
@@ -85,7 +85,7 @@ async fn find(conn: &mut TenantConn, asked: &Asked) -> Result<Found> {
     }
     // Warm-ups are of no concern to who acts as an agent.
     let warmups = if asked.only.is_none() { warmups::recent(conn, tenant, span.from).await? } else { Vec::new() };
-    Ok(Found { queries, names, agents: agents.collect(), changed, warmups })
+    Ok(Found { queries, places, agents: agents.collect(), changed, warmups })
 }
 
 impl Only {
@@ -140,7 +140,11 @@ fn invalidations(scope: ChangedScope) -> Invalidations {
 }
 
 fn shown(app: &App, tenant: TenantId, query: &Query, found: &Found) -> AnalyticsQuery {
-    let (agent_id, circle_id) = found.names.get(&query.scope).cloned().unwrap_or_default();
+    let (agent_id, circle_id) = match found.places.get(&query.scope).cloned() {
+        Some(Place::Agent(id)) => (Some(id), None),
+        Some(Place::Circle(id)) => (None, Some(id)),
+        None => (None, None),
+    };
     let request = query.sealed.as_deref().and_then(|sealed| opened(app, tenant, sealed));
     let hit_rate = query.hits as f64 / query.recalls.max(1) as f64;
     AnalyticsQuery { digest: query.digest.to_string(), agent_id, circle_id, recalls: query.recalls, hit_rate, request }

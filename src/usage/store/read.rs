@@ -1,9 +1,12 @@
 //! What is asked of usage: series by step, and sums.
 
+use std::collections::HashMap;
+
 use sqlx::postgres::types::PgInterval;
 use sqlx::{AssertSqlSafe, FromRow};
 use time::OffsetDateTime;
 
+use crate::auth::Place;
 use crate::cache::{Kind, Layer};
 use crate::db::TenantConn;
 use crate::error::Result;
@@ -122,6 +125,25 @@ pub async fn of_agents(
           WHERE a.tenant_id = $1 AND a.agent_id = ANY($2) AND u.grain = 'minute' AND u.at >= $3 AND u.at < $4",
     );
     Ok(sums.bind(tenant).bind(ids).bind(from).bind(to).fetch_one(&mut **conn).await?)
+}
+
+/// Whose these scopes are: agents' own, or contents of circles. Those that are gone are left out.
+pub async fn find_places(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    scopes: &[ScopeId],
+) -> Result<HashMap<ScopeId, Place>> {
+    let rows: Vec<(ScopeId, bool, ExternalId)> = sqlx::query_as(
+        "SELECT agent_uid, true, agent_id FROM agents WHERE tenant_id = $1 AND agent_uid = ANY($2)
+          UNION ALL
+         SELECT content_scope, false, circle_id FROM circles WHERE tenant_id = $1 AND content_scope = ANY($2)",
+    )
+    .bind(tenant)
+    .bind(scopes)
+    .fetch_all(&mut **conn)
+    .await?;
+    let place = |is_agent, id| if is_agent { Place::Agent(id) } else { Place::Circle(id) };
+    Ok(rows.into_iter().map(|(scope, is_agent, id)| (scope, place(is_agent, id))).collect())
 }
 
 /// A scope that was changed, by its incarnation.

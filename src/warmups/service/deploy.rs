@@ -17,7 +17,6 @@ use crate::warmups::model::Report;
 use crate::warmups::service::items::{Item, Wanted};
 use crate::warmups::service::run::{WarmRun, written};
 use crate::warmups::service::top::{WINDOW, asked};
-use crate::warmups::store;
 
 /// Answers of a tenant that are made ready.
 const MOST: i64 = 50;
@@ -51,14 +50,14 @@ async fn items(app: &App, tenant: TenantId) -> Result<Vec<Item>> {
     let now = jobs::now(&mut conn).await?;
     let queries = usage::top_queries(&mut conn, tenant, None, now - WINDOW, MOST).await?;
     let scopes: Vec<ScopeId> = queries.iter().map(|query| query.scope).collect();
-    let places = store::find_places(&mut conn, tenant, &scopes).await?;
+    let places = usage::find_places(&mut conn, tenant, &scopes).await?;
     drop(conn);
-    let Some((_, first)) = places.first() else { return Ok(Vec::new()) };
+    let Some(first) = places.values().next() else { return Ok(Vec::new()) };
     if !wants_it(app, tenant, first).await? {
         return Ok(Vec::new());
     }
     let item = |query: usage::Query| {
-        let (_, place) = places.iter().find(|(scope, _)| *scope == query.scope)?;
+        let place = places.get(&query.scope)?;
         let name = format!("{tenant}/{}", query.digest);
         let Wanted::Recall(request) = asked(app, tenant, query)? else { return None };
         Some(Item { name, place: place.clone(), wanted: Wanted::Recall(request) })

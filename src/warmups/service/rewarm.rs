@@ -100,11 +100,7 @@ impl Rewarming {
             Ok(Some(Warmth::Impossible)) | Err(_) => "failed",
         };
         self.counted.with_label_values(&[outcome]).inc();
-        let now = self.app.metrics.latencies();
-        let p99 = now.p99_since(&self.latencies);
-        if p99.is_some() {
-            self.latencies = now;
-        }
+        let p99 = self.latencies.advance(self.app.metrics.latencies());
         self.pace.heed(Pressure { p99, pushed_back: outcome == "failed" });
         self.rests_until = Instant::now() + self.pace.pause();
     }

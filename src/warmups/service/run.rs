@@ -72,17 +72,17 @@ impl WarmRun {
 
     /// Makes one item ready, or notes why not; then waits for as long as the pace asks for.
     pub async fn work(&mut self, item: &Item) {
-        let started = Instant::now();
-        let mut outcome = self.attempt(item).await;
-        for _ in 1..ATTEMPTS {
+        let (started, mut attempts) = (Instant::now(), 0);
+        let outcome = loop {
+            let (tried, outcome) = (Instant::now(), self.attempt(item).await);
+            attempts += 1;
             let pushed_back = outcome.as_ref().is_err_and(is_push_back);
             self.heed(pushed_back);
-            sleep(self.pace.pause().saturating_sub(started.elapsed())).await;
-            if !pushed_back {
-                break;
+            sleep(self.pace.pause().saturating_sub(tried.elapsed())).await;
+            if !pushed_back || attempts == ATTEMPTS {
+                break outcome;
             }
-            outcome = self.attempt(item).await;
-        }
+        };
         self.report.count(&item.name, outcome.map_err(|error| reason(&error)));
         self.report.milliseconds += started.elapsed().as_millis() as u64;
     }
@@ -106,11 +106,7 @@ impl WarmRun {
 
     /// Looks at how callers fare since the last look.
     fn heed(&mut self, pushed_back: bool) {
-        let now = self.app.metrics.latencies();
-        let p99 = now.p99_since(&self.latencies);
-        if p99.is_some() {
-            self.latencies = now;
-        }
+        let p99 = self.latencies.advance(self.app.metrics.latencies());
         self.pace.heed(Pressure { p99, pushed_back });
     }
 }
