@@ -1,7 +1,7 @@
 //! The promise of all this: a due time has one effect, although workers are lost, come back and race for it. The long
 //! form with real processes is `make chaos`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn::jobs::{self, Chore, Claim, Claimer, Kind};
 use serde_json::json;
@@ -32,8 +32,11 @@ async fn frozen(app: &TestApp) -> u32 {
     let kinds = vec![Kind::Chore(CHORE)];
     let claimer = Claimer { worker: cairn::ids::WorkerId::random(), kinds, lease: Duration::from_secs(1) };
     let mut froze = 0;
-    for _ in 0..40 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    // Which worker gets a run is chance: it goes on until it had some.
+    while began.elapsed() < Duration::from_secs(SECONDS as u64 + 1) || froze < 2 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the frozen got {froze} runs");
+        tokio::time::sleep(Duration::from_millis(25)).await;
         let (Claim::Run(lease) | Claim::TakenOver(lease)) = jobs::claim(app.db(), &claimer).await.expect("claims")
         else {
             continue;
@@ -99,7 +102,6 @@ async fn check(app: &TestApp, froze: u32) {
     assert!(seconds, "a due time is missing: {effects:?}");
     let latest = effects.iter().map(|(_, _, late)| *late).fold(0.0, f64::max);
     assert!(latest < 3.0 + 5.0, "late by {latest}");
-    assert!(froze >= 2, "nobody was lost: {froze}");
     let taken_over = runs.iter().filter(|run| run.attempt > 1).count();
     assert!(taken_over as u32 >= froze, "{taken_over} were taken over");
 }
