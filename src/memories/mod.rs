@@ -5,6 +5,7 @@ mod fields;
 mod model;
 mod patch;
 mod text;
+mod thread;
 mod filter;
 mod store;
 mod locks;
@@ -27,3 +28,4 @@ pub use service::{
 };
 pub use store::find_many;
 pub use text::terms;
+pub use thread::Thread;

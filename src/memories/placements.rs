@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::ids::{AgentUid, MemoryId, ScopeId, TenantId};
 use crate::memories::fields::MemoryFields;
 use crate::memories::text::{indexed_text, terms};
+use crate::memories::thread::Thread;
 
 /// A scope and the number of the commit that writes into it.
 pub type Numbered = (ScopeId, i64);
@@ -60,9 +61,10 @@ pub async fn insert(
     windows: &Windows,
 ) -> Result<()> {
     let (ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
+    let thread = Thread::of(fields);
     sqlx::query(
-        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, terms)
-         SELECT $1, scope_id, $2, n, $3, $4
+        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, terms, thread, seq)
+         SELECT $1, scope_id, $2, n, $3, $4, $7, $8
            FROM unnest($5::uuid[], $6::bigint[]) AS scope (scope_id, n)",
     )
     .bind(tenant)
@@ -71,6 +73,8 @@ pub async fn insert(
     .bind(terms(&indexed_text(fields)))
     .bind(&ids)
     .bind(&numbers)
+    .bind(thread.map(|thread| thread.key))
+    .bind(thread.map(|thread| thread.seq))
     .execute(&mut **conn)
     .await?;
     insert_vectors(conn, tenant, id, scopes, fields, windows).await
@@ -115,9 +119,10 @@ pub async fn update(
     windows: Option<&Windows>,
 ) -> Result<()> {
     let (ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
+    let thread = Thread::of(fields);
     sqlx::query(
         "UPDATE placement_terms p
-            SET n = scope.n, expires_at = $3, terms = $4
+            SET n = scope.n, expires_at = $3, terms = $4, thread = $7, seq = $8
            FROM unnest($5::uuid[], $6::bigint[]) AS scope (scope_id, n)
           WHERE p.tenant_id = $1 AND p.scope_id = scope.scope_id AND p.memory_id = $2",
     )
@@ -127,6 +132,8 @@ pub async fn update(
     .bind(terms(&indexed_text(fields)))
     .bind(&ids)
     .bind(&numbers)
+    .bind(thread.map(|thread| thread.key))
+    .bind(thread.map(|thread| thread.seq))
     .execute(&mut **conn)
     .await?;
     match windows {
@@ -159,8 +166,8 @@ pub async fn copy(conn: &mut TenantConn, tenant: TenantId, author: AgentUid, to:
     let scopes: Vec<ScopeId> = to.iter().map(|((_, scope), _)| *scope).collect();
     let numbers: Vec<i64> = to.iter().map(|(_, n)| *n).collect();
     let terms = sqlx::query(
-        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, shared_by, shared_at, terms)
-         SELECT $1, place.scope_id, own.memory_id, place.n, own.expires_at, $6, now(), own.terms
+        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, shared_by, shared_at, terms, thread, seq)
+         SELECT $1, place.scope_id, own.memory_id, place.n, own.expires_at, $6, now(), own.terms, own.thread, own.seq
            FROM unnest($3::uuid[], $4::uuid[], $5::bigint[]) AS place (memory_id, scope_id, n)
            JOIN placement_terms own
              ON own.tenant_id = $1 AND own.scope_id = $2 AND own.memory_id = place.memory_id",

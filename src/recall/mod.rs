@@ -5,6 +5,7 @@ mod candidates;
 mod canonical;
 mod model;
 mod pack;
+mod question;
 mod rank;
 mod routes;
 mod service;

@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use pgvector::HalfVector;
-use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::cache::{Computed, Millis, Proven, Timing, millis};
 use crate::db::{Db, TenantConn};
 use crate::error::{Error, Result};
 use crate::ids::{MemoryId, ScopeId, TenantId};
-use crate::memories::{Memory, Proof, find_many, halved, terms};
+use crate::memories::{Memory, Proof, find_many, halved};
 use crate::recall::candidates::{self, Search};
 use crate::recall::model::{Mode, RecallAnswer, RecallRequest, Recalled, Warning};
 use crate::recall::pack;
-use crate::recall::rank::{Candidate, Ranked, lexical_scores, rank};
+use crate::recall::question::Question as Words;
+use crate::recall::rank::{Corpus, Pool, Ranked, lexical_scores, rank};
 use crate::recall::service::{Asker, Place, Question, stamp};
 use crate::telemetry::{Stage, Stages};
 
@@ -93,6 +93,14 @@ async fn embedded(app: &App, question: &Question, warnings: &mut Vec<Warning>) -
     }
 }
 
+/// What is searched for, as it is understood.
+struct Asked<'a> {
+    request: &'a RecallRequest,
+    question: Words,
+    /// The one of the request, unless the question could not be embedded.
+    mode: Mode,
+}
+
 async fn search(
     conn: &mut TenantConn,
     stages: &Stages,
@@ -104,8 +112,9 @@ async fn search(
     let tenant = owner.tenant;
     let scopes: Vec<ScopeId> = places.iter().map(|place| place.scope).collect();
     let search = Search { tenant, scopes: &scopes, filter: &request.filter, depth: DEPTH.max(request.k) };
-    let candidates = stages.during(Stage::Candidates, gathered(conn, &search, request, vector, mode)).await?;
-    let best = stages.measure(Stage::Rank, || best(candidates, mode, request));
+    let asked = Asked { request, question: Words::read(&request.query), mode };
+    let pool = stages.during(Stage::Candidates, gathered(conn, &search, &asked, vector)).await?;
+    let best = stages.measure(Stage::Rank, || best(pool, &asked));
     let packed = async {
         let results = contents(conn, tenant, places, best, request.explain).await?;
         Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
@@ -113,52 +122,51 @@ async fn search(
     stages.during(Stage::Pack, packed).await
 }
 
-fn best(candidates: Candidates, mode: Mode, request: &RecallRequest) -> Vec<Ranked> {
-    let Some(newest) = candidates.newest else {
-        return Vec::new();
-    };
-    let least = request.min_score.unwrap_or(0.0);
-    rank(candidates.all, mode, newest).into_iter().filter(|one| one.score >= least).take(request.k).collect()
+fn best(pool: Pool, asked: &Asked<'_>) -> Vec<Ranked> {
+    let least = asked.request.min_score.unwrap_or(0.0);
+    let ranked = rank(pool, &asked.question, asked.mode).into_iter();
+    ranked.filter(|one| one.score >= least).take(asked.request.k).collect()
 }
 
-/// What may be an answer, and when the newest of all that was searched came to be.
-struct Candidates {
-    all: Vec<Candidate>,
-    newest: Option<OffsetDateTime>,
-}
-
+/// What may be an answer, and what is known of the rest.
 async fn gathered(
     conn: &mut TenantConn,
     search: &Search<'_>,
-    request: &RecallRequest,
+    asked: &Asked<'_>,
     vector: Option<&HalfVector>,
-    mode: Mode,
-) -> Result<Candidates> {
-    let mut found: HashMap<MemoryId, ScopeId> = HashMap::new();
+) -> Result<Pool> {
+    let mut found: Vec<MemoryId> = Vec::new();
     if let Some(vector) = vector {
-        found.extend(candidates::nearest(conn, search, vector).await?);
+        found.extend(candidates::nearest(conn, search, vector).await?.into_iter().map(|(id, _)| id));
     }
-    let mut lexical: HashMap<MemoryId, f64> = HashMap::new();
-    if mode != Mode::Semantic {
-        let query = terms(&request.query);
-        let lexicon = candidates::lexicon(conn, search, &query).await?;
-        let scores = lexical_scores(&lexicon, &query);
-        found.extend(scores.iter().take(search.depth).map(|(id, scope, _)| (*id, *scope)));
-        lexical.extend(scores.into_iter().map(|(id, _, score)| (id, score)));
+    let (mut lexical, mut corpus) = (HashMap::new(), Corpus::default());
+    if asked.mode != Mode::Semantic {
+        let lexicon = candidates::lexicon(conn, search, &asked.question.terms).await?;
+        let scores = lexical_scores(&lexicon, asked.question.terms.len(), true);
+        (lexical, corpus) = (best_of_places(scores), lexicon.corpus);
+        found.extend(best_by_words(&lexical, search.depth));
     }
-    let features = candidates::features(conn, search, &found, vector).await?;
-    let newest = features.first().map(|one| one.newest);
-    let all = features.into_iter().filter_map(|one| {
-        Some(Candidate {
-            id: one.memory_id,
-            scope: *found.get(&one.memory_id)?,
-            similarity: one.similarity,
-            lexical: lexical.get(&one.memory_id).copied(),
-            importance: one.importance,
-            created_at: one.created_at,
-        })
-    });
-    Ok(Candidates { all: all.collect(), newest })
+    found.sort_unstable();
+    found.dedup();
+    let candidates = candidates::features(conn, search, found, vector, &lexical).await?;
+    let newest = candidates::newest(conn, search).await?;
+    Ok(Pool { candidates, corpus, newest })
+}
+
+/// A memory that is visible in several of the scopes counts where its words fit best.
+fn best_of_places(scores: Vec<(MemoryId, ScopeId, f64)>) -> HashMap<MemoryId, f64> {
+    let mut best = HashMap::with_capacity(scores.len());
+    for (id, _, score) in scores {
+        let known: &mut f64 = best.entry(id).or_default();
+        *known = known.max(score);
+    }
+    best
+}
+
+fn best_by_words(lexical: &HashMap<MemoryId, f64>, depth: usize) -> Vec<MemoryId> {
+    let mut order: Vec<(f64, MemoryId)> = lexical.iter().map(|(id, score)| (*score, *id)).collect();
+    order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+    order.into_iter().take(depth).map(|(_, id)| id).collect()
 }
 
 /// The final read, under row security: the second layer of isolation.
