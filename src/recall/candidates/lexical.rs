@@ -26,23 +26,24 @@ struct LexiconRow {
 /// them.
 pub async fn lexicon(conn: &mut TenantConn, search: &Search<'_>, terms: &[i32]) -> Result<Lexicon> {
     let mut sql = QueryBuilder::new(
-        "SELECT count(*) AS documents,
-                coalesce(sum(p.length), 0)::bigint AS words,
+        "SELECT count(*) FILTER (WHERE p.first) AS documents,
+                coalesce(sum(p.length) FILTER (WHERE p.first), 0)::bigint AS words,
                 string_agg(uuid_send(p.memory_id) || uuid_send(p.scope_id)
                            || int4send((p.thread IS NOT NULL)::integer) || int8send(coalesce(p.thread, 0))
                            || int8send(coalesce(p.seq, 0)) || int4send(p.length)
-                           || CASE WHEN p.hit THEN array_send(p.terms) ELSE array_send('{}'::integer[]) END
-                           || int4send((",
+                           || array_send(CASE WHEN p.hit THEN p.terms ELSE '{}' END)
+                           || int4send(p.first::integer) || int4send((true",
     );
-    sql.push("true");
     search.push_filter(&mut sql);
     sql.push(
         ")::integer), ''::bytea)
                     FILTER (WHERE p.hit OR p.thread IS NOT NULL) AS lines
-           FROM (SELECT p.memory_id, s.scope_id, p.thread, p.seq, p.terms,
-                        cardinality(p.terms) AS length, p.terms && ",
+           FROM (SELECT p.memory_id, s.scope_id, p.thread, p.seq, p.terms, cardinality(p.terms) AS length, p.terms && ",
     );
-    sql.push_bind(terms.to_vec()).push(" AS hit FROM");
+    // A memory visible in several of the scopes counts once, in the first of them.
+    let several = "row_number() OVER (PARTITION BY p.memory_id ORDER BY s.place) = 1";
+    let first = if search.scopes.len() > 1 { several } else { "true" };
+    sql.push_bind(terms.to_vec()).push(" AS hit, ").push(first).push(" AS first FROM");
     search.push_placements(&mut sql, "p.thread, p.seq, p.terms FROM placement_terms", &INDEXED_TERMS);
     sql.push(") p");
     let row: LexiconRow = sql.build_query_as().fetch_one(&mut **conn).await?;
@@ -65,6 +66,7 @@ fn lines(mut bytes: &[u8], query: &[i32]) -> Option<Vec<Line>> {
             thread: threaded.then_some(thread),
             length,
             counts: counts(&mut bytes, query)?,
+            first: integer(&mut bytes)? != 0,
             wanted: integer(&mut bytes)? != 0,
         });
     }

@@ -8,7 +8,7 @@ const B: f64 = 0.4;
 /// What a word said just before or after counts, one of the memory itself being 1.
 pub const NEIGHBOUR_SHARE: f64 = 0.5;
 
-/// All live memories of the scopes searched, once for each scope that they are in.
+/// All live memories of the scopes searched, each once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Corpus {
     pub documents: u64,

@@ -16,6 +16,8 @@ pub struct Line {
     pub length: u32,
     /// How often it has each of the question's words; empty if it has none.
     pub counts: Vec<u32>,
+    /// Whether this is the first of the scopes that the memory is in. It is counted there, and a neighbour everywhere.
+    pub first: bool,
     /// Whether it passes the filter. What does not is still a neighbour, and counts for how rare a word is.
     pub wanted: bool,
 }
@@ -28,24 +30,25 @@ pub struct Lexicon {
 }
 
 /// BM25 of every wanted line that has, or stands next to, a word of the question.
-pub fn lexical_scores(lexicon: &Lexicon, words: usize, neighbours: bool) -> Vec<(MemoryId, ScopeId, f64)> {
+pub fn lexical_scores(lexicon: &Lexicon, words: usize, neighbours: bool) -> Vec<(MemoryId, f64)> {
     let lines = &lexicon.lines;
+    let counted = lines.iter().filter(|line| line.first);
     let frequency: Vec<u64> = (0..words)
-        .map(|word| lines.iter().filter(|line| line.counts.get(word).is_some_and(|count| *count > 0)).count() as u64)
+        .map(|word| counted.clone().filter(|line| line.counts.get(word).is_some_and(|count| *count > 0)).count() as u64)
         .collect();
     let bm25 = Bm25::new(lexicon.corpus, &frequency);
     let beside = if neighbours { beside(lines) } else { vec![[None; 2]; lines.len()] };
     let count = |index: usize, word: usize| f64::from(lines[index].counts.get(word).copied().unwrap_or(0));
-    let scored = lines.iter().zip(&beside).enumerate().filter(|(_, (line, _))| line.wanted);
+    let scored = lines.iter().zip(&beside).enumerate().filter(|(_, (line, _))| line.first && line.wanted);
     let scored = scored.map(|(index, (line, beside))| {
         let windowed = |word| {
             let around: f64 = beside.iter().flatten().map(|other| count(*other, word)).sum();
             count(index, word) + NEIGHBOUR_SHARE * around
         };
         let score: f64 = (0..words).map(|word| bm25.part(word, windowed(word), line.length)).sum();
-        (line.id, line.scope, score)
+        (line.id, score)
     });
-    scored.filter(|(_, _, score)| *score > 0.0).collect()
+    scored.filter(|(_, score)| *score > 0.0).collect()
 }
 
 /// Where the lines before and after each stand.
@@ -85,6 +88,7 @@ mod tests {
                     thread: threaded.then_some(Thread { key: 1, seq: seq as i64 }),
                     length: words.len() as u32,
                     counts: query.iter().map(count).collect(),
+                    first: true,
                     wanted: true,
                 }
             })
@@ -96,7 +100,7 @@ mod tests {
 
     fn best(lexicon: &Lexicon, words: usize) -> MemoryId {
         let scores = lexical_scores(lexicon, words, true);
-        scores.iter().max_by(|a, b| a.2.total_cmp(&b.2)).expect("a score").0
+        scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("a score").0
     }
 
     #[test]
@@ -104,13 +108,13 @@ mod tests {
         let texts = ["broken door", "broken window", "broken lamp", "green kettle"];
         let (lexicon, ids) = lexicon(&texts, &["broken", "kettle"], false);
         assert_eq!(best(&lexicon, 2), ids[3]);
-        assert!(lexical_scores(&lexicon, 2, true).iter().all(|(_, _, score)| (0.0..1.0).contains(score)));
+        assert!(lexical_scores(&lexicon, 2, true).iter().all(|(_, score)| (0.0..1.0).contains(score)));
     }
 
     #[test]
     fn bm25_equals_the_formula_worked_by_hand() {
         let (lexicon, _) = lexicon(&["kettle kettle lamp", "door lamp", "window"], &["kettle"], false);
-        let [(_, _, score)] = lexical_scores(&lexicon, 1, true)[..] else {
+        let [(_, score)] = lexical_scores(&lexicon, 1, true)[..] else {
             panic!("one memory has the word");
         };
         // One word: idf cancels against the ideal. tf = 2, length 3, average 2.
@@ -122,7 +126,7 @@ mod tests {
     fn what_stands_beside_a_word_is_found_by_it_after_what_has_it() {
         let (lexicon, ids) = lexicon(&["one lamp", "green kettle", "two lamps", "three lamps"], &["kettle"], true);
         let mut scores = lexical_scores(&lexicon, 1, true);
-        scores.sort_by(|a, b| b.2.total_cmp(&a.2));
+        scores.sort_by(|a, b| b.1.total_cmp(&a.1));
         assert_eq!(scores[0].0, ids[1]);
         let beside: Vec<MemoryId> = scores[1..].iter().map(|one| one.0).collect();
         assert!(beside.len() == 2 && beside.contains(&ids[0]) && beside.contains(&ids[2]));

@@ -143,7 +143,7 @@ async fn gathered(
     if asked.mode != Mode::Semantic {
         let lexicon = candidates::lexicon(conn, search, &asked.question.terms).await?;
         let scores = lexical_scores(&lexicon, asked.question.terms.len(), true);
-        (lexical, corpus) = (best_of_places(scores), lexicon.corpus);
+        (lexical, corpus) = (scores.into_iter().collect(), lexicon.corpus);
         found.extend(best_by_words(&lexical, search.depth));
     }
     found.sort_unstable();
@@ -151,16 +151,6 @@ async fn gathered(
     let candidates = candidates::features(conn, search, found, vector, &lexical).await?;
     let newest = candidates::newest(conn, search).await?;
     Ok(Pool { candidates, corpus, newest })
-}
-
-/// A memory that is visible in several of the scopes counts where its words fit best.
-fn best_of_places(scores: Vec<(MemoryId, ScopeId, f64)>) -> HashMap<MemoryId, f64> {
-    let mut best = HashMap::with_capacity(scores.len());
-    for (id, _, score) in scores {
-        let known: &mut f64 = best.entry(id).or_default();
-        *known = known.max(score);
-    }
-    best
 }
 
 fn best_by_words(lexical: &HashMap<MemoryId, f64>, depth: usize) -> Vec<MemoryId> {
