@@ -75,6 +75,7 @@ const ROLES: [(&str, &[&str]); 4] = [
             "proof",
             "removals",
             "shares",
+            "scope_indexes",
         ],
     ),
     ("service", &["service", "credential", "issuers", "uses", "tenant"]),

@@ -7,6 +7,7 @@ mod embeddings;
 mod jobs;
 mod limits;
 mod rates;
+mod recall;
 mod telemetry;
 mod usage;
 mod warmups;
@@ -29,6 +30,7 @@ pub use embeddings::{ApiKey, Embeddings, ProviderName};
 pub use jobs::Jobs;
 pub use limits::Limits;
 pub use rates::Rates;
+pub use recall::Recall;
 pub use telemetry::Telemetry;
 pub use usage::Usage;
 pub use warmups::Warmups;
@@ -52,6 +54,7 @@ pub struct Config {
     pub usage: Usage,
     pub jobs: Jobs,
     pub rates: Rates,
+    pub recall: Recall,
     pub log: Log,
     pub telemetry: Telemetry,
     pub warmups: Warmups,
@@ -133,6 +136,7 @@ impl Default for Config {
             usage: Usage::default(),
             jobs: Jobs::default(),
             rates: Rates::default(),
+            recall: Recall::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             warmups: Warmups::default(),
@@ -254,6 +258,7 @@ impl Config {
         self.usage.validate()?;
         self.jobs.validate()?;
         self.rates.validate()?;
+        self.recall.validate()?;
         let pools = [
             ("gate", self.database.gate_connections),
             ("search", self.database.search_connections),

@@ -22,6 +22,7 @@ pub mod embedded;
 mod fair;
 mod idempotency;
 mod migrate;
+mod owner;
 mod selfcheck;
 mod tenant;
 mod waits;
@@ -59,6 +60,7 @@ pub struct Db {
     bus: Bus,
     runtime: Handle,
     door: Door,
+    owner: PgConnectOptions,
 }
 
 impl Db {
@@ -81,6 +83,7 @@ impl Db {
             bus,
             runtime: runtime.clone(),
             door: Door::of(options),
+            owner: owner::login(settings, options)?,
         })
     }
 

@@ -11,11 +11,12 @@ use crate::ids::TenantId;
 
 /// Every table with rows of tenants, in an order that foreign keys allow. The stamps go first: a scope without a
 /// stamp is cached by nobody. The tenant itself goes last, so that an erasure cut short is found again.
-pub const TABLES: [&str; 28] = [
+pub const TABLES: [&str; 29] = [
     "scope_epochs",
     "scope_removals",
     "placement_terms",
     "placements",
+    "scope_indexes",
     "memory_history",
     "memories",
     "forgotten_memories",

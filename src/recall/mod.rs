@@ -8,6 +8,7 @@ mod pack;
 mod question;
 mod rank;
 mod routes;
+pub mod scope_indexes;
 mod service;
 
 pub use canonical::RecallKey;

@@ -34,6 +34,8 @@ pub enum Chore {
     PurgeUsage,
     /// What was asked most, made ready for a release that answers otherwise than the one before.
     RewarmRelease,
+    /// Indexes of scopes with very many memories: built, and dropped.
+    IndexScopes,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Chore {
             Self::PurgeUsage => "52 3 * * *",
             // By itself never: whoever starts a release asks for it. Leap days have to be named.
             Self::RewarmRelease => "57 3 29 2 *",
+            Self::IndexScopes => "11,26,41,56 * * * *",
         }
     }
 }

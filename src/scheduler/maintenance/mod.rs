@@ -3,6 +3,7 @@
 
 mod progress;
 mod purge;
+mod scopes;
 mod usage;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub async fn perform(app: &Arc<App>, lease: &Arc<Lease>, chore: Chore) -> Result
         Chore::RollUpUsage => usage::roll_up(app).await,
         Chore::PurgeUsage => usage::purge(app).await,
         Chore::RewarmRelease => warmups::rewarm_release(app, lease).await,
+        Chore::IndexScopes => scopes::index(app, lease).await,
         _ => purge_tenants(app, lease, chore).await,
     }
 }

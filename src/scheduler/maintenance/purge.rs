@@ -15,7 +15,7 @@ pub fn kept(settings: &Jobs, chore: Chore) -> Duration {
         // These say themselves when they end.
         Chore::PurgeMemories | Chore::PurgeSigningKeys => Duration::ZERO,
         // These know no tenant by what it has.
-        Chore::RollUpUsage | Chore::PurgeUsage | Chore::RewarmRelease => Duration::ZERO,
+        Chore::RollUpUsage | Chore::PurgeUsage | Chore::RewarmRelease | Chore::IndexScopes => Duration::ZERO,
         Chore::PurgeRemovals => Duration::from_secs(settings.keep_removals_hours * 60 * 60),
         Chore::PurgeReceipts => db::RECEIPTS_KEPT,
         Chore::PurgeRuns => Duration::from_secs(settings.keep_runs_days * 24 * 60 * 60),
@@ -37,7 +37,7 @@ pub async fn purge(
         Chore::PurgeRuns => jobs::delete_finished(tx, tenant, kept, limit).await,
         Chore::PurgeSigningKeys => auth::purge_signing_keys(tx).await,
         Chore::PurgeCircleFigures => circles::purge_figures(tx, tenant, limit).await,
-        Chore::RollUpUsage | Chore::PurgeUsage | Chore::RewarmRelease => Ok(0),
+        Chore::RollUpUsage | Chore::PurgeUsage | Chore::RewarmRelease | Chore::IndexScopes => Ok(0),
     }?;
     Ok((removed, Vec::new()))
 }
