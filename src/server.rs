@@ -25,7 +25,7 @@ use crate::circles::RecallCounts;
 use crate::erase::Eraser;
 use crate::error::{Code, Error};
 use crate::http::{IdempotencySecret, Problem, RequestId, allow, close_bodies, free_optional_bodies, render_problems};
-use crate::recall::HotRecalls;
+use crate::recall::{Engine, HotRecalls};
 use crate::usage::Recorder;
 use crate::{agents, auth, circles, erase, health, insight, memories, recall, scheduler, tenants, warmups};
 
@@ -62,9 +62,11 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
     let recall_counts = Data::from(RecallCounts::start(&app));
     let usage = Data::from(Recorder::start(&app));
     let hot = Arc::new(HotRecalls::new(&app.config.warmups));
-    warmups::start_rewarming(&app, hot.clone())?;
+    let engine = Engine::start(app.clone())?;
+    warmups::start_rewarming(&engine, hot.clone())?;
     let hot = Data::from(hot);
-    scheduler::start(&app)?;
+    scheduler::start(&engine)?;
+    let engine = Data::from(engine);
     let eraser = Data::from(Eraser::start(app.db.clone()));
     let idempotency = Data::new(IdempotencySecret::of(&app.cursor_key)?);
     let server = HttpServer::new({
@@ -83,6 +85,7 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
                 .app_data(recall_counts.clone())
                 .app_data(usage.clone())
                 .app_data(hot.clone())
+                .app_data(engine.clone())
                 .app_data(eraser.clone())
                 .configure(|cfg| health::routes(cfg, &specification, own_metrics))
                 .default_service(web::to(unmatched))

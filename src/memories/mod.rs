@@ -17,7 +17,8 @@ mod shares;
 mod service;
 mod routes;
 
-pub use filter::MemoryFilter;
+pub use fields::Kind;
+pub use filter::{Filterable, MemoryFilter};
 pub use locks::SharedIn;
 pub use model::{Memory, NewMemory, Reach};
 pub use placements::halved;

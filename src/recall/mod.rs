@@ -3,6 +3,7 @@
 
 mod candidates;
 mod canonical;
+mod index;
 mod model;
 mod pack;
 mod question;
@@ -14,4 +15,4 @@ mod service;
 pub use canonical::RecallKey;
 pub use model::RecallRequest;
 pub use routes::routes;
-pub use service::{HotRecall, HotRecalls, Warmed, rules, warm};
+pub use service::{Engine, HotRecall, HotRecalls, Warmed, rules, warm};

@@ -15,7 +15,7 @@ use crate::http::{Body, Problems, cached};
 use crate::ids::ExternalId;
 use crate::memories::check_model;
 use crate::recall::model::{CircleRecallRequest, RecallAnswer, RecallRequest};
-use crate::recall::service::{self, Counters, HotRecalls};
+use crate::recall::service::{self, Counters, Engine, HotRecalls};
 use crate::telemetry::Stage;
 use crate::usage::Recorder;
 
@@ -35,17 +35,17 @@ pub fn routes(cfg: &mut ServiceConfig) {
 #[post("/agents/{agent_id}/recall")]
 async fn recall(
     caller: Reader,
-    app: Data<App>,
+    engine: Data<Engine>,
     circles: Data<RecallCounts>,
     usage: Data<Recorder>,
     hot: Data<HotRecalls>,
     body: Body<RecallRequest>,
 ) -> Result<HttpResponse> {
-    check_model(&app, &caller.embedding_pin)?;
+    check_model(&engine.app, &caller.embedding_pin)?;
     let admitted = Instant::now();
     let counters = Counters { circles: &circles, usage: &usage, hot: &hot };
-    let answer = service::recall(app.clone().into_inner(), counters, &caller, body.0).await?;
-    Ok(measured(&app, answer, caller.gate_took, admitted))
+    let answer = service::recall(engine.clone().into_inner(), counters, &caller, body.0).await?;
+    Ok(measured(&engine.app, answer, caller.gate_took, admitted))
 }
 
 /// Recall from a circle
@@ -58,17 +58,17 @@ async fn recall(
 #[post("/circles/{circle_id}/recall")]
 async fn recall_from_circle(
     caller: CircleReader,
-    app: Data<App>,
+    engine: Data<Engine>,
     circles: Data<RecallCounts>,
     usage: Data<Recorder>,
     hot: Data<HotRecalls>,
     body: Body<CircleRecallRequest>,
 ) -> Result<HttpResponse> {
-    check_model(&app, &caller.embedding_pin)?;
+    check_model(&engine.app, &caller.embedding_pin)?;
     let admitted = Instant::now();
     let counters = Counters { circles: &circles, usage: &usage, hot: &hot };
-    let answer = service::recall_from_circle(app.clone().into_inner(), counters, &caller, body.0.0).await?;
-    Ok(measured(&app, answer, caller.gate_took, admitted))
+    let answer = service::recall_from_circle(engine.clone().into_inner(), counters, &caller, body.0.0).await?;
+    Ok(measured(&engine.app, answer, caller.gate_took, admitted))
 }
 
 /// The stages of a computed answer are measured where they happen; these two, every answer has.

@@ -11,16 +11,17 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::App;
 use crate::ids::WorkerId;
 use crate::jobs::{Claimer, Kind};
+use crate::recall::Engine;
 
 use clock::Clock;
 use metrics::JobMetrics;
 use worker::Worker;
 
 /// Plans and works until the app ends, if this instance is to.
-pub fn start(app: &Arc<App>) -> anyhow::Result<()> {
+pub fn start(engine: &Arc<Engine>) -> anyhow::Result<()> {
+    let app = &engine.app;
     let settings = &app.config.jobs;
     let metrics = JobMetrics::new()?;
     metrics.register(&app.metrics)?;
@@ -36,7 +37,7 @@ pub fn start(app: &Arc<App>) -> anyhow::Result<()> {
         lease: Duration::from_secs(settings.lease_secs),
     };
     for _ in 0..settings.workers {
-        let worker = Worker { app: app.clone(), claimer: claimer.clone(), metrics: metrics.clone() };
+        let worker = Worker { engine: engine.clone(), claimer: claimer.clone(), metrics: metrics.clone() };
         app.accompany(|ending| worker.run(clock.ticks(), ending));
     }
     Ok(())

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::app::{App, Ending};
+use crate::app::Ending;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Claim, Claimer, Kind, Lease, RunState, Standing};
+use crate::recall::Engine;
 use crate::scheduler::clock::Ticks;
 use crate::scheduler::maintenance;
 use crate::scheduler::metrics::JobMetrics;
@@ -23,7 +24,7 @@ const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 pub struct Worker {
-    pub app: Arc<App>,
+    pub engine: Arc<Engine>,
     pub claimer: Claimer,
     pub metrics: JobMetrics,
 }
@@ -51,10 +52,10 @@ impl Worker {
 
     /// Works on one run; whether there may be more to do.
     async fn turn(&self, ending: &mut Ending) -> bool {
-        if self.app.is_stopping() || ending.has_come() {
+        if self.engine.app.is_stopping() || ending.has_come() {
             return false;
         }
-        match jobs::claim(&self.app.db, &self.claimer).await {
+        match jobs::claim(&self.engine.app.db, &self.claimer).await {
             Ok(Claim::Nothing) => false,
             Ok(Claim::Run(lease)) => {
                 self.see_through(Arc::new(lease), ending).await;
@@ -82,7 +83,7 @@ impl Worker {
         let (tenant, run, kind) = (lease.tenant(), lease.run().run_id, lease.job().kind);
         let started = Instant::now();
         tracing::info!(kind = kind.name(), %tenant, %run, attempt = lease.run().attempt, "a run begins");
-        let work = self.app.db.runtime().spawn(perform(self.app.clone(), lease.clone()));
+        let work = self.engine.app.db.runtime().spawn(perform(self.engine.clone(), lease.clone()));
         let end = watch(&lease, work, ending).await;
         let reason = match &end {
             End::Failed(reason) => Some(reason.clone()),
@@ -96,10 +97,10 @@ impl Worker {
 }
 
 /// What is done, by kind.
-async fn perform(app: Arc<App>, lease: Arc<Lease>) -> Result<Value> {
+async fn perform(engine: Arc<Engine>, lease: Arc<Lease>) -> Result<Value> {
     match lease.job().kind {
-        Kind::Chore(chore) => maintenance::perform(&app, &lease, chore).await,
-        Kind::WarmUp => warmups::run(&app, &lease).await,
+        Kind::Chore(chore) => maintenance::perform(&engine, &lease, chore).await,
+        Kind::WarmUp => warmups::run(&engine, &lease).await,
     }
 }
 

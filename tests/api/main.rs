@@ -13,6 +13,7 @@ mod export;
 mod faults;
 mod harness;
 mod history;
+mod hot_index;
 mod idempotency;
 mod isolation;
 mod jobs;

@@ -1,5 +1,6 @@
 //! Filters: which memories are meant, read from JSON or from query parameters, written as SQL.
 
+mod accepts;
 mod canonical;
 mod written;
 
@@ -16,6 +17,8 @@ use crate::ids::{ExternalId, TenantId};
 use crate::json::{Fields, FromJson, Json, timestamp, wrong_type};
 use crate::memories::fields::{Kind, MemoryKey, Tags};
 use crate::words::{Metadata, bounded, value_of};
+
+pub use accepts::Filterable;
 
 const MAX_CONDITIONS: usize = 16;
 const MAX_ITEMS: usize = 100;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use half::f16;
 use pgvector::HalfVector;
 use sqlx::FromRow;
 use time::OffsetDateTime;
@@ -12,7 +11,7 @@ use crate::error::Result;
 use crate::ids::{MemoryId, ScopeId};
 use crate::memories::Thread;
 use crate::recall::candidates::Search;
-use crate::recall::rank::Candidate;
+use crate::recall::rank::{Candidate, Similarity};
 
 #[derive(FromRow)]
 struct Row {
@@ -60,10 +59,15 @@ pub async fn features(
     .bind(vector.is_some())
     .fetch_all(&mut **conn)
     .await?;
+    let similarity = vector.map(|vector| Similarity::to(vector.as_slice()));
+    let best = |windows: &[HalfVector]| {
+        let cosines = windows.iter().filter_map(|window| Some(similarity.as_ref()?.of(window.as_slice())));
+        cosines.max_by(f64::total_cmp)
+    };
     let candidate = |row: Row| Candidate {
         id: row.memory_id,
         scope: row.scope_id,
-        similarity: vector.and_then(|vector| similarity(vector, &row.vectors)),
+        similarity: best(&row.vectors),
         lexical: lexical.get(&row.memory_id).copied(),
         importance: row.importance,
         created_at: row.created_at,
@@ -83,6 +87,7 @@ pub async fn newest(conn: &mut TenantConn, search: &Search<'_>) -> Result<Option
           CROSS JOIN LATERAL (SELECT t.memory_id
                                 FROM placement_terms t
                                WHERE t.tenant_id = $1 AND t.scope_id = s.scope_id
+                                 AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
                                ORDER BY t.memory_id DESC
                                LIMIT 1) AS t
            JOIN memories n ON n.tenant_id = $1 AND n.memory_id = t.memory_id
@@ -90,15 +95,4 @@ pub async fn newest(conn: &mut TenantConn, search: &Search<'_>) -> Result<Option
           LIMIT 1",
     );
     Ok(newest.bind(search.tenant).bind(search.scopes).fetch_optional(&mut **conn).await?)
-}
-
-/// Cosine of the best window.
-fn similarity(query: &HalfVector, windows: &[HalfVector]) -> Option<f64> {
-    let cosines = windows.iter().map(|window| cosine(query.as_slice(), window.as_slice()));
-    cosines.max_by(f64::total_cmp)
-}
-
-fn cosine(one: &[f16], other: &[f16]) -> f64 {
-    let product = |a: &[f16], b: &[f16]| a.iter().zip(b).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
-    product(one, other) / (product(one, one) * product(other, other)).sqrt()
 }

@@ -13,6 +13,30 @@ pub struct RecallAnswer {
     /// Whether an approximate index was used; false means that every memory was compared.
     pub approximate: bool,
     pub warnings: Vec<Warning>,
+    /// How candidates were found; only with `explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
+}
+
+/// How the candidates of an answer were found. The first two compare every memory and come to the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Path {
+    /// In the memory of the server.
+    HotIndex,
+    /// By Postgres.
+    ExactScan,
+    /// By Postgres, with an approximate index of at least one of the scopes.
+    ApproximateIndex,
+}
+
+impl Path {
+    pub const ALL: [Self; 3] = [Self::HotIndex, Self::ExactScan, Self::ApproximateIndex];
+
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -3,5 +3,5 @@
 mod answer;
 mod request;
 
-pub use answer::{Explain, RecallAnswer, Recalled, Via, ViaKind, Warning};
+pub use answer::{Explain, Path, RecallAnswer, Recalled, Via, ViaKind, Warning};
 pub use request::{CircleRecallRequest, Mode, RecallRequest, Within};

@@ -1,6 +1,7 @@
 //! Scoring: the fusion of meaning and words, recency and importance. Pure: numbers in, numbers out, no clock.
 
 mod bm25;
+mod similarity;
 mod windows;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use crate::recall::model::{Explain, Mode};
 use crate::recall::question::Question;
 
 pub use bm25::{Bm25, Corpus, NEIGHBOUR_SHARE};
+pub use similarity::Similarity;
 pub use windows::{Lexicon, Line, lexical_scores};
 
 /// The share of meaning in a hybrid score; words have the rest.

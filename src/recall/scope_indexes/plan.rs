@@ -81,7 +81,7 @@ mod tests {
     const ROOM: Room = Room { above: 1_000, most: 2 };
 
     fn scope(placements: u64, recalls: u64) -> LargeScope {
-        let vectors = Vectors { tenant: TenantId::new(), scope: ScopeId::new(), dims: 3 };
+        let vectors = Vectors { tenant: TenantId::new(), scope: ScopeId::random(), dims: 3 };
         LargeScope { vectors, placements, recalls }
     }
 

@@ -1,12 +1,17 @@
 //! Recall: which scopes, under which name, with what stamp. The cache walks the way from there; see `search` for
 //! how an answer is computed.
 
+mod contents;
+mod from_index;
+mod from_postgres;
 mod hot;
 mod search;
 
 pub use hot::{HotRecall, HotRecalls};
 
 use std::sync::{Arc, LazyLock, OnceLock};
+
+use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::auth::{self, Caller, Membership, Role};
@@ -15,6 +20,7 @@ use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
 use crate::recall::canonical::RecallKey;
+use crate::recall::index::{HotScopes, Metrics, follow};
 use crate::recall::model::{Mode, RecallRequest, Via, ViaKind, Within};
 use crate::recall::service::search::compute;
 use crate::usage::{Recalled, Recorder};
@@ -27,6 +33,7 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
         include_str!("../model/answer.rs"),
         include_str!("../rank/mod.rs"),
         include_str!("../rank/bm25.rs"),
+        include_str!("../rank/similarity.rs"),
         include_str!("../rank/windows.rs"),
         include_str!("../question.rs"),
         include_str!("../pack.rs"),
@@ -34,6 +41,11 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
         include_str!("../candidates/semantic.rs"),
         include_str!("../candidates/lexical.rs"),
         include_str!("../candidates/features.rs"),
+        include_str!("../index/search.rs"),
+        include_str!("../index/words.rs"),
+        include_str!("contents.rs"),
+        include_str!("from_index.rs"),
+        include_str!("from_postgres.rs"),
         include_str!("search.rs"),
         include_str!("../../memories/model.rs"),
         include_str!("../../memories/fields.rs"),
@@ -47,6 +59,26 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
 /// What this release makes of answers: of another one they are worth nothing to it.
 pub fn rules() -> &'static str {
     &RULES
+}
+
+/// What recalls are computed with.
+pub struct Engine {
+    pub app: Arc<App>,
+    /// None: the settings give it no memory.
+    index: Option<Arc<HotScopes>>,
+    metrics: Metrics,
+}
+
+impl Engine {
+    pub fn start(app: Arc<App>) -> anyhow::Result<Arc<Self>> {
+        let metrics = Metrics::new(&app.metrics)?;
+        let index = HotScopes::new(&app.config.recall, metrics.clone()).map(Arc::new);
+        if let Some(index) = index.clone() {
+            let heard = app.bus.subscribe("hot_index");
+            app.accompany(|ending| follow(index, heard, ending));
+        }
+        Ok(Arc::new(Self { app, index, metrics }))
+    }
 }
 
 /// A scope to search, how an answer names it, and its tag as the gate saw it.
@@ -71,6 +103,8 @@ struct Question {
     asker: Option<Asker>,
     places: Vec<Place>,
     request: RecallRequest,
+    /// When the gate let it in, by the clock of the database.
+    asked_at: OffsetDateTime,
 }
 
 /// Who counts recalls.
@@ -81,36 +115,41 @@ pub struct Counters<'a> {
 }
 
 /// What the agent of the path can recall, for this question.
-pub async fn recall(app: Arc<App>, counters: Counters<'_>, caller: &Caller, request: RecallRequest) -> Result<Answer> {
-    answer(app, counters, caller, of_agent(caller, request)?).await
-}
-
-/// What is shared in the circle of the path, for this question: the same for every member.
-pub async fn recall_from_circle(
-    app: Arc<App>,
+pub async fn recall(
+    engine: Arc<Engine>,
     counters: Counters<'_>,
     caller: &Caller,
     request: RecallRequest,
 ) -> Result<Answer> {
-    answer(app, counters, caller, of_circle(caller, request)?).await
+    answer(engine, counters, caller, of_agent(caller, request)?).await
+}
+
+/// What is shared in the circle of the path, for this question: the same for every member.
+pub async fn recall_from_circle(
+    engine: Arc<Engine>,
+    counters: Counters<'_>,
+    caller: &Caller,
+    request: RecallRequest,
+) -> Result<Answer> {
+    answer(engine, counters, caller, of_circle(caller, request)?).await
 }
 
 /// Has the answer to a question ready for whoever asks it next: of the agent that the caller is about, or of its circle.
-pub async fn warm(app: Arc<App>, caller: &Caller, request: RecallRequest) -> Result<Warmed> {
+pub async fn warm(engine: Arc<Engine>, caller: &Caller, request: RecallRequest) -> Result<Warmed> {
     let (key, question) = match caller.path_circle {
         Some(_) => of_circle(caller, request)?,
         None => of_agent(caller, request)?,
     };
     let (sought, question) = (sought(caller, key, &question), Arc::new(question));
     let embedding = Arc::new(OnceLock::new());
-    let warmth = app.cache.warm(sought, |to_keep| {
-        let (app, question, embedding) = (app.clone(), question.clone(), embedding.clone());
+    let warmth = engine.app.cache.warm(sought, |to_keep| {
+        let (engine, question, embedding) = (engine.clone(), question.clone(), embedding.clone());
         async move {
             if question.request.mode != Mode::Lexical {
-                embedding.set(app.embedder.warm_query(&question.owner, &question.request.query).await).ok();
+                embedding.set(engine.app.embedder.warm_query(&question.owner, &question.request.query).await).ok();
             }
             // Even without a vector: who asks meanwhile shares in this, and is answered by words.
-            compute(app, question, to_keep).await
+            compute(engine, question, to_keep).await
         }
     });
     let warmth = warmth.await?;
@@ -133,7 +172,7 @@ fn of_agent(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Quest
     let asker = Some(Asker { scope: caller.known_agent()?.scope(), tag: agent.tag });
     let places = places(caller, &request.within)?;
     let key = RecallKey::of_agent(&agent.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    Ok((key, Question { owner: caller.owner(), asker, places, request }))
+    Ok((key, Question { owner: caller.owner(), asker, places, request, asked_at: caller.checked_at }))
 }
 
 fn of_circle(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Question)> {
@@ -141,7 +180,7 @@ fn of_circle(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Ques
     let via = Via { kind: ViaKind::Circle, id: circle.id.clone() };
     let places = vec![Place { scope: circle.content, via, tag: circle.content_tag }];
     let key = RecallKey::of_circle(&circle.id, &request).map_err(|error| Error::Internal(error.into()))?;
-    Ok((key, Question { owner: caller.owner(), asker: None, places, request }))
+    Ok((key, Question { owner: caller.owner(), asker: None, places, request, asked_at: caller.checked_at }))
 }
 
 fn sought(caller: &Caller, key: RecallKey, question: &Question) -> Sought<RecallKey> {
@@ -158,13 +197,14 @@ fn sought(caller: &Caller, key: RecallKey, question: &Question) -> Sought<Recall
 }
 
 async fn answer(
-    app: Arc<App>,
+    engine: Arc<Engine>,
     counters: Counters<'_>,
     caller: &Caller,
     (key, question): (RecallKey, Question),
 ) -> Result<Answer> {
     let (sought, question) = (sought(caller, key, &question), Arc::new(question));
-    let answer = app.cache.through(sought, |to_keep| compute(app.clone(), question.clone(), to_keep)).await?;
+    let computed = |to_keep| compute(engine.clone(), question.clone(), to_keep);
+    let answer = engine.app.cache.through(sought, computed).await?;
     let circles = question.places.iter().filter(|place| place.via.kind == ViaKind::Circle);
     counters.circles.note(caller.tenant, caller.checked_at, circles.map(|place| place.scope));
     note(counters.usage, caller, &question, &answer);

@@ -16,6 +16,7 @@ use crate::db::{Attempt, retrying};
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
 use crate::jobs::{self, Chore, Lease};
+use crate::recall::Engine;
 use crate::warmups;
 
 use progress::Progress;
@@ -26,11 +27,12 @@ const ROWS_A_BATCH: i64 = 500;
 /// Between batches: writers of the same tenant come first.
 const PAUSE: Duration = Duration::from_millis(10);
 
-pub async fn perform(app: &Arc<App>, lease: &Arc<Lease>, chore: Chore) -> Result<Value> {
+pub async fn perform(engine: &Arc<Engine>, lease: &Arc<Lease>, chore: Chore) -> Result<Value> {
+    let app = &engine.app;
     match chore {
         Chore::RollUpUsage => usage::roll_up(app).await,
         Chore::PurgeUsage => usage::purge(app).await,
-        Chore::RewarmRelease => warmups::rewarm_release(app, lease).await,
+        Chore::RewarmRelease => warmups::rewarm_release(engine, lease).await,
         Chore::IndexScopes => scopes::index(app, lease).await,
         _ => purge_tenants(app, lease, chore).await,
     }

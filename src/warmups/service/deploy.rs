@@ -10,7 +10,7 @@ use crate::auth::{Place, pass_inside};
 use crate::error::{Code, Error, Result};
 use crate::ids::{ScopeId, TenantId};
 use crate::jobs::{self, Chore, Lease};
-use crate::recall;
+use crate::recall::{self, Engine};
 use crate::tenants::{self, Status};
 use crate::usage;
 use crate::warmups::model::Report;
@@ -27,12 +27,13 @@ pub async fn note_release(app: &App) -> Result<()> {
 }
 
 /// Does it, tenant by tenant.
-pub async fn rewarm_release(app: &Arc<App>, lease: &Lease) -> Result<Value> {
+pub async fn rewarm_release(engine: &Arc<Engine>, lease: &Lease) -> Result<Value> {
     if lease.job().fields.details["release"] != recall::rules() {
         let detail = "it was asked for by another release, whose answers this one cannot make";
         return Err(Error::refused(Code::WrongState, detail));
     }
-    let mut run = WarmRun::begin(app.clone(), TenantId::OPERATOR, "a new release".into(), Report::default());
+    let mut run = WarmRun::begin(engine.clone(), TenantId::OPERATOR, "a new release".into(), Report::default());
+    let app = &engine.app;
     for tenant in tenants::list(&app.db).await?.into_iter().filter(|tenant| tenant.status == Status::Active) {
         let items = items(app, tenant.id).await?;
         run.enter(tenant.id, items.len());

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounterVec;
 use rand::RngExt;
 
-use crate::app::{App, Ending};
+use crate::app::Ending;
 use crate::auth::pass_inside;
 use crate::cache::Warmth;
 use crate::error::Result;
 use crate::events::{Delivery, Event, Notice, Subscription};
-use crate::recall::{self, HotRecall, HotRecalls};
+use crate::recall::{self, Engine, HotRecall, HotRecalls};
 use crate::telemetry::{Latencies, counters};
 use crate::warmups::model::{Pace, Pressure};
 
@@ -27,7 +27,8 @@ const MOST_WAITING: usize = 1_000;
 const PRINCIPAL: &str = "warming again";
 
 /// Listens until the app ends.
-pub fn start(app: &Arc<App>, hot: Arc<HotRecalls>) -> anyhow::Result<()> {
+pub fn start(engine: &Arc<Engine>, hot: Arc<HotRecalls>) -> anyhow::Result<()> {
+    let app = &engine.app;
     let counted = counters(
         "cairn_rewarms_total",
         "Answers asked for often that a change made worthless, by what warming them again came to.",
@@ -40,13 +41,13 @@ pub fn start(app: &Arc<App>, hot: Arc<HotRecalls>) -> anyhow::Result<()> {
     if !app.config.warmups.rewarm {
         return Ok(());
     }
-    let (heard, rewarming) = (app.bus.subscribe("rewarm"), app.clone());
+    let (heard, rewarming) = (app.bus.subscribe("rewarm"), engine.clone());
     app.accompany(|ending| Rewarming::new(rewarming, hot, counted).follow(heard, ending));
     Ok(())
 }
 
 struct Rewarming {
-    app: Arc<App>,
+    engine: Arc<Engine>,
     hot: Arc<HotRecalls>,
     counted: IntCounterVec,
     /// What is to be computed, not before when.
@@ -58,11 +59,11 @@ struct Rewarming {
 }
 
 impl Rewarming {
-    fn new(app: Arc<App>, hot: Arc<HotRecalls>, counted: IntCounterVec) -> Self {
-        let pace = Pace::of(app.config.warmups.rewarms_per_second, None);
-        let latencies = app.metrics.latencies();
+    fn new(engine: Arc<Engine>, hot: Arc<HotRecalls>, counted: IntCounterVec) -> Self {
+        let pace = Pace::of(engine.app.config.warmups.rewarms_per_second, None);
+        let latencies = engine.app.metrics.latencies();
         let (waiting, rests_until) = (VecDeque::new(), Instant::now());
-        Self { app, hot, counted, waiting, pace, rests_until, latencies }
+        Self { engine, hot, counted, waiting, pace, rests_until, latencies }
     }
 
     async fn follow(mut self, mut heard: Subscription, mut ending: Ending) {
@@ -100,18 +101,18 @@ impl Rewarming {
             Ok(Some(Warmth::Impossible)) | Err(_) => "failed",
         };
         self.counted.with_label_values(&[outcome]).inc();
-        let p99 = self.latencies.advance(self.app.metrics.latencies());
+        let p99 = self.latencies.advance(self.engine.app.metrics.latencies());
         self.pace.heed(Pressure { p99, pushed_back: outcome == "failed" });
         self.rests_until = Instant::now() + self.pace.pause();
     }
 
     /// None: the tenant does not want it.
     async fn warm(&self, hot: &HotRecall) -> Result<Option<Warmth>> {
-        let caller = pass_inside(&self.app, hot.tenant, &hot.place, PRINCIPAL).await?;
+        let caller = pass_inside(&self.engine.app, hot.tenant, &hot.place, PRINCIPAL).await?;
         if !caller.rewarm {
             return Ok(None);
         }
-        let warmed = recall::warm(self.app.clone(), &caller, hot.request.clone()).await?;
+        let warmed = recall::warm(self.engine.clone(), &caller, hot.request.clone()).await?;
         Ok(Some(warmed.warmth))
     }
 }

@@ -8,14 +8,13 @@ use anyhow::anyhow;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::app::App;
 use crate::auth::{Caller, pass_inside};
 use crate::cache::Warmth;
 use crate::circles;
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
 use crate::jobs::Lease;
-use crate::recall;
+use crate::recall::{self, Engine};
 use crate::telemetry::Latencies;
 use crate::warmups::model::{Pace, Pressure, Report, Warmup};
 use crate::warmups::service::items::{Item, Wanted, items};
@@ -24,13 +23,13 @@ use crate::warmups::service::items::{Item, Wanted, items};
 const ATTEMPTS: u32 = 4;
 
 /// Works one run off and returns its report.
-pub async fn run(app: &Arc<App>, lease: &Lease) -> Result<Value> {
+pub async fn run(engine: &Arc<Engine>, lease: &Lease) -> Result<Value> {
     let warmup = Warmup::try_from(lease.job().clone())?;
     let report =
         lease.progress().map(serde_json::from_value).transpose().map_err(|error| Error::Internal(anyhow!(error)))?;
     let mut run =
-        WarmRun::begin(app.clone(), lease.tenant(), format!("warm-up {}", warmup.id), report.unwrap_or_default());
-    let items = items(app, lease.tenant(), &warmup.targets).await?;
+        WarmRun::begin(engine.clone(), lease.tenant(), format!("warm-up {}", warmup.id), report.unwrap_or_default());
+    let items = items(&engine.app, lease.tenant(), &warmup.targets).await?;
     run.report.items = items.len();
     for item in items.iter().skip(run.report.done()) {
         run.work(item).await;
@@ -44,7 +43,7 @@ pub fn written(report: &Report) -> Result<Value> {
 }
 
 pub struct WarmRun {
-    app: Arc<App>,
+    engine: Arc<Engine>,
     tenant: TenantId,
     principal: String,
     pace: Pace,
@@ -53,11 +52,11 @@ pub struct WarmRun {
 }
 
 impl WarmRun {
-    pub fn begin(app: Arc<App>, tenant: TenantId, principal: String, report: Report) -> Self {
-        let latencies = app.metrics.latencies();
+    pub fn begin(engine: Arc<Engine>, tenant: TenantId, principal: String, report: Report) -> Self {
+        let latencies = engine.app.metrics.latencies();
         let calm = latencies.p99_since(&Latencies::default());
-        let pace = Pace::of(app.config.warmups.items_per_second, calm);
-        Self { app, tenant, principal, pace, latencies, report }
+        let pace = Pace::of(engine.app.config.warmups.items_per_second, calm);
+        Self { engine, tenant, principal, pace, latencies, report }
     }
 
     pub fn report(&self) -> &Report {
@@ -91,22 +90,22 @@ impl WarmRun {
         if let Wanted::Nothing(reason) = &item.wanted {
             return Err(Error::refused(Code::InvalidValue, reason.clone()));
         }
-        let caller = pass_inside(&self.app, self.tenant, &item.place, &self.principal).await?;
+        let caller = pass_inside(&self.engine.app, self.tenant, &item.place, &self.principal).await?;
         match &item.wanted {
             Wanted::Recall(request) => self.recall(&caller, request).await,
-            Wanted::Context | Wanted::Nothing(_) => circles::warm_context(self.app.clone(), &caller).await,
+            Wanted::Context | Wanted::Nothing(_) => circles::warm_context(self.engine.app.clone(), &caller).await,
         }
     }
 
     async fn recall(&mut self, caller: &Caller, request: &recall::RecallRequest) -> Result<Warmth> {
-        let warmed = recall::warm(self.app.clone(), caller, request.clone()).await?;
+        let warmed = recall::warm(self.engine.clone(), caller, request.clone()).await?;
         self.report.embedding_calls += usize::from(warmed.embedded);
         Ok(warmed.warmth)
     }
 
     /// Looks at how callers fare since the last look.
     fn heed(&mut self, pushed_back: bool) {
-        let p99 = self.latencies.advance(self.app.metrics.latencies());
+        let p99 = self.latencies.advance(self.engine.app.metrics.latencies());
         self.pace.heed(Pressure { p99, pushed_back });
     }
 }

@@ -1,0 +1,60 @@
+//! What both ways end with: the contents of what was found, and what proves them.
+
+use std::collections::HashMap;
+
+use crate::cache::{Millis, Proven, millis};
+use crate::db::TenantConn;
+use crate::error::Result;
+use crate::ids::{MemoryId, ScopeId, TenantId};
+use crate::memories::{Memory, Proof, find_many};
+use crate::recall::model::Recalled;
+use crate::recall::pack;
+use crate::recall::rank::Ranked;
+use crate::recall::service::search::Hunt;
+use crate::recall::service::{Asker, Place, Question, stamp};
+
+/// What proves an answer from this snapshot.
+pub(super) async fn proof(conn: &mut TenantConn, question: &Question) -> Result<Proof> {
+    let scopes: Vec<ScopeId> = question.places.iter().map(|place| place.scope).collect();
+    Proof::read(conn, question.owner.tenant, question.asker.map(|asker| asker.scope), &scopes).await
+}
+
+/// The stamp of the snapshot, and until when an answer from it holds.
+pub(super) fn proven(question: &Question, pin: &str, proof: &Proof) -> Proven {
+    let now_tagged = question.places.iter().zip(&proof.tags).map(|(place, tag)| Place { tag: *tag, ..place.clone() });
+    let asker = question.asker.map(|asker| Asker { tag: proof.agent_tag, ..asker });
+    let stamp = stamp(pin, proof.tenant_tag, asker, &now_tagged.collect::<Vec<_>>());
+    let valid_until = proof.next_expiry.map_or(Millis::MAX, millis);
+    Proven { stamp, now: millis(proof.now), valid_until }
+}
+
+/// The results, as many as the request has room for.
+pub(super) async fn results(conn: &mut TenantConn, hunt: &Hunt, best: Vec<Ranked>) -> Result<Vec<Recalled>> {
+    let Question { owner, places, request, .. } = &*hunt.question;
+    let results = contents(conn, owner.tenant, places, best, request.explain).await?;
+    Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
+}
+
+/// The final read, under row security: the second layer of isolation.
+async fn contents(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    places: &[Place],
+    best: Vec<Ranked>,
+    explain: bool,
+) -> Result<Vec<Recalled>> {
+    let ids: Vec<MemoryId> = best.iter().map(|one| one.id).collect();
+    let searched: Vec<ScopeId> = places.iter().map(|place| place.scope).collect();
+    let memories = find_many(conn, tenant, &ids, Some(&searched)).await?;
+    let mut memories: HashMap<MemoryId, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
+    let results = best.into_iter().filter_map(|one| {
+        let place = places.iter().find(|place| place.scope == one.scope)?;
+        Some(Recalled {
+            memory: memories.remove(&one.id)?,
+            score: one.score,
+            via: place.via.clone(),
+            explain: explain.then_some(one.explain),
+        })
+    });
+    Ok(results.collect())
+}

@@ -1,0 +1,100 @@
+//! That what is in memory is never older than what was acknowledged.
+
+use serde_json::json;
+
+use super::{at, computed, path, scored, without_index};
+use crate::circles::{circle_of, path_of};
+use crate::harness::TestApp;
+
+async fn sql(app: &TestApp, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(&mut app.database.superuser().await).await.expect(sql);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_instance_was_told_is_in_the_next_answer() {
+    let app = TestApp::start().await;
+    let other = app.sibling().await;
+    let tenant = app.new_tenant().await;
+    circle_of(&tenant, "c", &[("ada", "editor"), ("bob", "reader")]).await;
+    let there = at(&tenant, &other);
+    for round in 0..20 {
+        let memory = json!({"content": format!("kettle {round}"), "circles": ["c"]});
+        let memory = tenant.remember_as("ada", memory).await;
+        let answer = computed(&there, "bob", json!({"query": "kettle", "k": 100})).await;
+        assert_eq!((path(&answer), scored(&answer).len()), ("hot_index", round / 2 + 1));
+        if round % 2 == 0 {
+            tenant.client.acting_as("ada").delete(&path_of(&memory)).await.expect(204);
+            let answer = computed(&there, "bob", json!({"query": "kettle", "k": 100})).await;
+            assert_eq!((path(&answer), scored(&answer).len()), ("hot_index", round / 2));
+        }
+    }
+}
+
+/// A worn index, one whose notes are gone, and one of a server that was restored are read anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_cannot_go_on_begins_anew() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let first = tenant.remember("ada", "The kettle is broken.").await;
+    let kettle = json!({"query": "kettle", "k": 100});
+    assert_eq!(scored(&computed(&tenant, "ada", kettle.clone()).await).len(), 1);
+    // The note of this removal is gone before the index reads it.
+    tenant.client.delete(&path_of(&first)).await.expect(204);
+    sql(&app, "DELETE FROM scope_removals; UPDATE scope_epochs SET floor_n = n").await;
+    tenant.remember("ada", "Another kettle.").await;
+    let answer = computed(&tenant, "ada", kettle.clone()).await;
+    assert_eq!((path(&answer), scored(&answer).len()), ("hot_index", 1), "{answer}");
+    // A restored database: fewer commits, other tags, other contents.
+    sql(
+        &app,
+        "DELETE FROM placements; DELETE FROM placement_terms; UPDATE scope_epochs SET n = 1, tag = gen_random_uuid()",
+    )
+    .await;
+    assert_eq!(scored(&computed(&tenant, "ada", kettle).await).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_is_too_large_for_memory_is_left_to_postgres() {
+    let app = TestApp::start_with(|config| config.recall.hot_scope_memories = 5).await;
+    let without = without_index(&app).await;
+    let tenant = app.new_tenant().await;
+    for n in 0..8 {
+        tenant.remember("ada", &format!("kettle number {n}")).await;
+        let answer = computed(&tenant, "ada", json!({"query": "kettle"})).await;
+        assert_eq!(path(&answer), if n < 5 { "hot_index" } else { "exact_scan" }, "{n}");
+        assert_eq!(scored(&answer), scored(&computed(&at(&tenant, &without), "ada", json!({"query": "kettle"})).await));
+    }
+    let metrics = app.stranger().get("/metrics").await.text;
+    let line = |name: &str| metrics.lines().find(|line| line.starts_with(name)).expect(name).to_owned();
+    assert!(line(r#"cairn_recall_paths_total{path="exact_scan"}"#).ends_with(" 3"), "{metrics}");
+    assert!(line(r#"cairn_hot_index_reads_total{outcome="refused"}"#).ends_with(" 1"), "{metrics}");
+}
+
+/// While writers write, an answer has all that was acknowledged before it was asked for, and nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_keep_up_with_writers() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    tenant.remember("ada", "kettle 0").await;
+    let writing = async {
+        for n in 1..60 {
+            tenant.remember("ada", &format!("kettle {n}")).await;
+        }
+    };
+    let reading = async {
+        let mut before = 0;
+        for _ in 0..60 {
+            let found = scored(&computed(&tenant, "ada", json!({"query": "kettle", "k": 100})).await);
+            let distinct: std::collections::BTreeSet<_> = found.iter().map(|(id, _)| id).collect();
+            assert!(distinct.len() == found.len() && found.len() >= before, "{before} and then {}", found.len());
+            before = found.len();
+        }
+    };
+    tokio::join!(writing, reading, async {
+        for n in 0..60 {
+            let memory = tenant.remember("ada", &format!("lamp {n}")).await;
+            let found = scored(&computed(&tenant, "ada", json!({"query": format!("lamp {n}"), "k": 100})).await);
+            assert!(found.iter().any(|(id, _)| *id == memory["id"].as_str().expect("an id")), "lamp {n}");
+        }
+    });
+}
