@@ -113,7 +113,8 @@ impl World {
 
     /// The scopes that an agent searches, in order.
     async fn scopes(&mut self, agent: &str, within: &Value) -> Vec<Uuid> {
-        let own: Uuid = sqlx::query_scalar("SELECT agent_uid FROM agents WHERE agent_id = $1")
+        let own: Uuid = sqlx::query_scalar("SELECT agent_uid FROM agents WHERE tenant_id = $1 AND agent_id = $2")
+            .bind(self.tenant.id)
             .bind(agent)
             .fetch_one(&mut self.conn)
             .await
@@ -141,7 +142,8 @@ fn in_seconds(seconds: i64) -> String {
 
 /// What the server takes a question for: what another agent remembered word for word.
 async fn understood(tenant: &Tenant, conn: &mut PgConnection, query: &str) -> (Vec<i32>, Vec<f32>) {
-    let memory = tenant.remember("oracle", query).await;
+    // Said before, it is the memory that is there.
+    let memory = tenant.post("/v1/agents/oracle/remember", json!({"content": query})).await.json();
     let id: Uuid = memory["id"].as_str().expect("an id").parse().expect("a UUID");
     let sql =
         "SELECT t.terms, p.embedding FROM placement_terms t JOIN placements p USING (memory_id) WHERE memory_id = $1";
