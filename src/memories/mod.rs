@@ -4,6 +4,7 @@
 mod fields;
 mod model;
 mod patch;
+mod marks;
 mod text;
 mod thread;
 mod filter;
@@ -20,6 +21,7 @@ mod routes;
 pub use fields::Kind;
 pub use filter::{Filterable, MemoryFilter};
 pub use locks::SharedIn;
+pub use marks::Mark;
 pub use model::{Memory, NewMemory, Reach};
 pub use placements::halved;
 pub use proof::Proof;
@@ -28,5 +30,5 @@ pub use service::{
     Outcome, Remembered, check_model, clear_circle, erase_author, purge_expired, purge_removals, unshare_all_of,
 };
 pub use store::find_many;
-pub use text::terms;
+pub use text::{is_stop_word, terms};
 pub use thread::Thread;

@@ -11,7 +11,7 @@ use crate::embeddings::Windows;
 use crate::error::Result;
 use crate::ids::{AgentUid, MemoryId, ScopeId, TenantId};
 use crate::memories::fields::MemoryFields;
-use crate::memories::text::{indexed_text, terms};
+use crate::memories::text::indexed_terms;
 use crate::memories::thread::Thread;
 
 /// A scope and the number of the commit that writes into it.
@@ -70,7 +70,7 @@ pub async fn insert(
     .bind(tenant)
     .bind(id)
     .bind(fields.expires_at)
-    .bind(terms(&indexed_text(fields)))
+    .bind(indexed_terms(fields))
     .bind(&ids)
     .bind(&numbers)
     .bind(thread.map(|thread| thread.key))
@@ -129,7 +129,7 @@ pub async fn update(
     .bind(tenant)
     .bind(id)
     .bind(fields.expires_at)
-    .bind(terms(&indexed_text(fields)))
+    .bind(indexed_terms(fields))
     .bind(&ids)
     .bind(&numbers)
     .bind(thread.map(|thread| thread.key))

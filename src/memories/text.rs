@@ -7,6 +7,7 @@ use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::memories::fields::MemoryFields;
+use crate::memories::marks::Mark;
 
 /// The text that stands for a memory in both searches.
 pub fn indexed_text(memory: &MemoryFields) -> String {
@@ -22,6 +23,15 @@ pub fn indexed_text(memory: &MemoryFields) -> String {
     text
 }
 
+/// What a memory is found by in the search by words: the words of its text, and the marks of what it says, in
+/// ascending order.
+pub fn indexed_terms(memory: &MemoryFields) -> Vec<i32> {
+    let mut terms = terms(&indexed_text(memory));
+    terms.extend(Mark::of(memory.content.as_str()).into_iter().map(Mark::term));
+    terms.sort_unstable();
+    terms
+}
+
 thread_local! {
     static STEMMER: LazyCell<Stemmer> = const { LazyCell::new(|| Stemmer::create(Algorithm::English)) };
 }
@@ -34,11 +44,16 @@ pub fn terms(text: &str) -> Vec<i32> {
         // Both halves of "Mel's" and "user_id" are words of their own.
         let words: Vec<String> =
             words.flat_map(|word| word.split(['\'', '’', '_']).map(str::to_owned).collect::<Vec<_>>()).collect();
-        let kept = words.iter().filter(|word| !word.is_empty() && !STOP_WORDS.contains(&word.as_str()));
+        let kept = words.iter().filter(|word| !word.is_empty() && !is_stop_word(word));
         kept.map(|word| hash(&stemmer.stem(word))).collect()
     });
     terms.sort_unstable();
     terms
+}
+
+/// Whether a word, in lower case, is one that every text has.
+pub fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.contains(&word)
 }
 
 fn hash(term: &str) -> i32 {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cache::{Key, Kind};
 use crate::ids::ExternalId;
-use crate::recall::model::{RecallRequest, Within};
+use crate::recall::model::{Explaining, RecallRequest, Within};
 
 pub struct RecallKey {
     namespace: String,
@@ -36,7 +36,7 @@ struct Canonical<'a> {
     filter: Option<Value>,
     min_score: Option<f64>,
     token_budget: Option<usize>,
-    explain: bool,
+    explain: &'a Explaining,
 }
 
 #[derive(Serialize)]
@@ -68,7 +68,7 @@ impl RecallKey {
             filter: filter.canonical(),
             min_score: *min_score,
             token_budget: *token_budget,
-            explain: *explain,
+            explain,
         };
         let namespace = format!("{}{asked}", Self::KIND.namespace());
         Ok(Self { namespace, identity: serde_json::to_vec(&canonical)? })
@@ -105,6 +105,8 @@ mod tests {
             r#"{"query":"kettle","min_score":null,"token_budget":null,"cache":"refresh"}"#,
         ];
         same.into_iter().for_each(|request| assert_eq!(key(request).identity, plain, "{request}"));
+        let without = key(r#"{"query":"kettle","explain":{"without":["date","thread"]}}"#).identity;
+        assert_eq!(key(r#"{"query":"kettle","explain":{"without":["thread","date","date"]}}"#).identity, without);
         let circles = key(r#"{"query":"kettle","within":{"circles":["a","b"]}}"#).identity;
         assert_eq!(key(r#"{"query":"kettle","within":{"circles":["b","a","b"]}}"#).identity, circles);
     }
@@ -124,6 +126,8 @@ mod tests {
             r#"{"query":"kettle","min_score":0.5}"#,
             r#"{"query":"kettle","token_budget":500}"#,
             r#"{"query":"kettle","explain":true}"#,
+            r#"{"query":"kettle","explain":{"without":["thread"]}}"#,
+            r#"{"query":"kettle","explain":{"without":["thread","date"]}}"#,
         ];
         let keys: std::collections::HashSet<Vec<u8>> = requests.iter().map(|request| key(request).identity).collect();
         assert_eq!(keys.len(), requests.len());

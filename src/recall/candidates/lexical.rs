@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::db::TenantConn;
 use crate::error::{Error, Result};
 use crate::ids::{MemoryId, ScopeId};
-use crate::memories::Thread;
+use crate::memories::{Mark, Thread};
 use crate::recall::candidates::Search;
 use crate::recall::rank::{Corpus, Lexicon, Line};
 
@@ -60,12 +60,14 @@ fn lines(mut bytes: &[u8], query: &[i32]) -> Option<Vec<Line>> {
         let threaded = integer(&mut bytes)? != 0;
         let thread = Thread { key: long(&mut bytes)?, seq: long(&mut bytes)? };
         let length = u32::try_from(integer(&mut bytes)?).ok()?;
+        let (counts, asks) = counts(&mut bytes, query)?;
         lines.push(Line {
             id: MemoryId::from_uuid(id),
             scope: ScopeId::from_uuid(scope),
             thread: threaded.then_some(thread),
             length,
-            counts: counts(&mut bytes, query)?,
+            asks,
+            counts,
             first: integer(&mut bytes)? != 0,
             wanted: integer(&mut bytes)? != 0,
         });
@@ -73,24 +75,27 @@ fn lines(mut bytes: &[u8], query: &[i32]) -> Option<Vec<Line>> {
     Some(lines)
 }
 
-/// How often each word of the question is in an int4 array: number of dimensions, flags, element type, and, unless it
-/// is empty, its size and lower bound; then length and value of each element.
-fn counts(bytes: &mut &[u8], query: &[i32]) -> Option<Vec<u32>> {
+/// How often each word of the question is in an int4 array, and whether it has the mark of a question. The array is:
+/// number of dimensions, flags, element type, and, unless it is empty, its size and lower bound; then length and value
+/// of each element.
+fn counts(bytes: &mut &[u8], query: &[i32]) -> Option<(Vec<u32>, bool)> {
     let dimensions = integer(bytes)?;
     let (_flags, _element) = (integer(bytes)?, integer(bytes)?);
     if dimensions == 0 {
-        return Some(Vec::new());
+        return Some((Vec::new(), false));
     }
     let size = integer(bytes)?;
     integer(bytes)?;
-    let mut counts = vec![0; query.len()];
+    let (mut counts, mut asks) = (vec![0; query.len()], false);
     for _ in 0..size {
         integer(bytes)?;
-        if let Ok(word) = query.binary_search(&integer(bytes)?) {
+        let term = integer(bytes)?;
+        asks |= term == Mark::Asks.term();
+        if let Ok(word) = query.binary_search(&term) {
             counts[word] += 1;
         }
     }
-    Some(counts)
+    Some((counts, asks))
 }
 
 fn integer(bytes: &mut &[u8]) -> Option<i32> {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::vectors::Vectors;
 use super::words::{Slot, Words};
 use crate::ids::{MemoryId, Tag};
-use crate::memories::{Filterable, Thread};
+use crate::memories::{Filterable, Mark, Thread};
 
 /// Empty slots are not worth a rebuild up to this many, and then up to a third of all.
 const MOST_EMPTY: usize = 1_024;
@@ -30,6 +30,7 @@ pub struct Version {
 pub struct Placed {
     pub id: MemoryId,
     pub expires_at: Option<OffsetDateTime>,
+    /// In ascending order.
     pub terms: Vec<i32>,
     pub thread: Option<Thread>,
     pub columns: Filterable,
@@ -41,6 +42,8 @@ pub struct Doc {
     pub id: MemoryId,
     pub expires_at: Option<OffsetDateTime>,
     pub length: u32,
+    /// Whether it is a question.
+    pub asks: bool,
     pub thread: Option<Thread>,
     pub columns: Filterable,
     /// Its windows among the vectors.
@@ -96,8 +99,9 @@ impl ScopeIndex {
         let length = placed.terms.len() as u32;
         self.total_words += u64::from(length);
         self.columns_size += size_of_columns(&placed.columns);
+        let asks = placed.terms.binary_search(&Mark::Asks.term()).is_ok();
         let Placed { id, expires_at, thread, columns, .. } = placed;
-        self.docs.push(Some(Doc { id, expires_at, length, thread, columns, rows }));
+        self.docs.push(Some(Doc { id, expires_at, length, asks, thread, columns, rows }));
         true
     }
 

@@ -11,7 +11,7 @@ use super::vectors::{Bounds, Probe};
 use super::words::Slot;
 use crate::ids::{MemoryId, ScopeId};
 use crate::memories::MemoryFilter;
-use crate::recall::rank::{Bm25, Candidate, Corpus, NEIGHBOUR_SHARE, Pool, Similarity};
+use crate::recall::rank::{Bm25, Candidate, Corpus, Pool, Similarity, share, window_length};
 
 /// What is searched for.
 pub struct Wanted<'a> {
@@ -102,7 +102,7 @@ fn score_words(fields: &mut [Field<'_>], corpus: Corpus, terms: &[i32], neighbou
             for slot in touched {
                 let count = std::mem::take(&mut counts[slot as usize]);
                 if count > 0.0 && field.wanted[slot as usize] {
-                    let length = field.index.doc(slot).map_or(0, |doc| doc.length);
+                    let length = length(field.index, slot, neighbours);
                     field.lexical[slot as usize] += bm25.part(word, count, length);
                 }
             }
@@ -110,16 +110,20 @@ fn score_words(fields: &mut [Field<'_>], corpus: Corpus, terms: &[i32], neighbou
     }
 }
 
-/// How often each memory has the word, with its neighbours' share; returns which have it at all.
+fn length(index: &ScopeIndex, slot: Slot, neighbours: bool) -> u32 {
+    let own = |slot: Slot| index.doc(slot).map_or(0, |doc| doc.length);
+    window_length(own(slot), index.words.beside(slot).filter(|_| neighbours).map(own))
+}
+
+/// How often each memory has the word, with the share of those near it; returns which have it at all.
 fn count(index: &ScopeIndex, term: i32, neighbours: bool, counts: &mut [f64]) -> Vec<Slot> {
     let mut touched = Vec::new();
-    let live = index.words.with(term).iter().filter(|(slot, _)| index.doc(*slot).is_some());
-    for (slot, times) in live {
-        counts[*slot as usize] += f64::from(*times);
-        touched.push(*slot);
-        for other in index.words.beside(*slot).filter(|_| neighbours) {
-            counts[other as usize] += NEIGHBOUR_SHARE * f64::from(*times);
-            touched.push(other);
+    for (slot, times) in index.words.with(term) {
+        let Some(doc) = index.doc(*slot) else { continue };
+        let near = index.words.near(*slot).filter(|_| neighbours);
+        for (places, slot) in std::iter::once((0, *slot)).chain(near) {
+            counts[slot as usize] += share(places, doc.asks) * f64::from(*times);
+            touched.push(slot);
         }
     }
     touched

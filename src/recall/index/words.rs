@@ -66,8 +66,17 @@ impl Words {
         self.postings.get(&term).map_or(&[], Vec::as_slice)
     }
 
+    /// Those just before and after.
     pub fn beside(&self, slot: Slot) -> impl Iterator<Item = Slot> {
         self.beside[slot as usize].into_iter().filter(|slot| *slot != NOBODY)
+    }
+
+    /// Those up to two places before and after, with the number of places from this one to them.
+    pub fn near(&self, slot: Slot) -> impl Iterator<Item = (isize, Slot)> {
+        let [before, after] = self.beside[slot as usize];
+        let further = |slot: Slot, side: usize| self.beside.get(slot as usize).map_or(NOBODY, |beside| beside[side]);
+        let near = [(-2, further(before, 0)), (-1, before), (1, after), (2, further(after, 1))];
+        near.into_iter().filter(|(_, slot)| *slot != NOBODY)
     }
 
     /// What it holds in memory, about: lists grow by halves, and a map has its own needs.
@@ -90,6 +99,8 @@ mod tests {
         let beside = |words: &Words, slot| words.beside(slot).collect::<Vec<_>>();
         assert_eq!((beside(&words, 1), beside(&words, 2), beside(&words, 0)), (vec![2], vec![1, 0], vec![2]));
         assert_eq!((beside(&words, 3), beside(&words, 4)), (vec![], vec![]));
+        assert_eq!(words.near(1).collect::<Vec<_>>(), [(1, 2), (2, 0)]);
+        assert_eq!(words.near(2).collect::<Vec<_>>(), [(-1, 1), (1, 0)]);
         words.remove(ids[2], 2, threads[2]);
         assert_eq!((beside(&words, 1), beside(&words, 0), beside(&words, 2)), (vec![0], vec![1], vec![]));
         assert_eq!(words.with(7)[1], (1, 2));

@@ -69,8 +69,14 @@ pub enum ViaKind {
 pub struct Explain {
     /// Cosine similarity of question and memory, where it is above 0.
     pub semantic: Option<f64>,
-    /// BM25 as a share of the most that any memory could reach for this question.
+    /// BM25, with the words said around the memory, as a share of the most that any memory could reach.
     pub lexical: Option<f64>,
+    /// 1 if it was said by whom the question names, 0 if not; null if the question names no speaker.
+    pub speaker: Option<f64>,
+    /// 1 for what happened at the time that the question names, half of it 10 days away; null if it names none.
+    pub date: Option<f64>,
+    /// What was found of the best memory of its thread.
+    pub thread: Option<f64>,
     /// 1 for the newest memory of the scopes, half of it 30 days earlier.
     pub recency: f64,
     pub importance: f64,
@@ -78,6 +84,8 @@ pub struct Explain {
     pub rank_semantic: Option<usize>,
     /// Its place by words alone, from 1.
     pub rank_lexical: Option<usize>,
+    /// It says the same as a better one, and so comes after all that do not.
+    pub duplicate: bool,
 }
 
 /// Something the caller should know about an answer.

@@ -13,6 +13,7 @@ use crate::http::FromBody;
 use crate::ids::ExternalId;
 use crate::json::{Fields, FromJson, Json, text, whole_number, wrong_type};
 use crate::memories::MemoryFilter;
+use crate::recall::model::rules::Explaining;
 use crate::words::bounded;
 
 const MAX_QUERY_BYTES: usize = 8 * 1024;
@@ -120,9 +121,9 @@ pub struct RecallRequest {
     /// Keep the contents within about this many tokens (a token is taken as four bytes).
     #[schema(minimum = 1, maximum = 1000000)]
     pub token_budget: Option<usize>,
-    /// Say how each score came about.
+    /// Say how each score came about; with `{"without": [..]}` leave rules of ranking out, to see what they do.
     #[schema(required = false)]
-    pub explain: bool,
+    pub explain: Explaining,
     #[schema(required = false)]
     pub cache: CacheUse,
 }
@@ -138,7 +139,7 @@ impl RecallRequest {
             filter: MemoryFilter::default(),
             min_score: None,
             token_budget: None,
-            explain: false,
+            explain: Explaining::default(),
             cache: CacheUse::default(),
         }
     }

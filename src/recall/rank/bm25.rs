@@ -5,9 +5,6 @@
 const K1: f64 = 0.9;
 const B: f64 = 0.4;
 
-/// What a word said just before or after counts, one of the memory itself being 1.
-pub const NEIGHBOUR_SHARE: f64 = 0.5;
-
 /// All live memories of the scopes searched, each once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Corpus {

@@ -1,6 +1,9 @@
-//! Scoring: the fusion of meaning and words, recency and importance. Pure: numbers in, numbers out, no clock.
+//! Scoring: the fusion of meaning and words, what the question names, threads, recency and importance; and what says
+//! the same twice. Pure: numbers in, numbers out, no clock. The formulae are in docs/recall.md.
 
 mod bm25;
+mod duplicates;
+mod evidence;
 mod similarity;
 mod windows;
 
@@ -11,15 +14,16 @@ use time::OffsetDateTime;
 
 use crate::ids::{MemoryId, ScopeId};
 use crate::memories::Thread;
-use crate::recall::model::{Explain, Mode};
+use crate::recall::model::{Explain, Explaining, Mode, Rule};
 use crate::recall::question::Question;
+use evidence::{Evidence, Named};
 
-pub use bm25::{Bm25, Corpus, NEIGHBOUR_SHARE};
+pub use bm25::{Bm25, Corpus};
 pub use similarity::Similarity;
-pub use windows::{Lexicon, Line, lexical_scores};
+pub use windows::{Lexicon, Line, lexical_scores, share, window_length};
 
-/// The share of meaning in a hybrid score; words have the rest.
-const SEMANTIC_SHARE: f64 = 0.6;
+/// What the best memory of a thread says about the others of it.
+const THREAD_SHARE: f64 = 0.3;
 /// What recency and importance may add: enough to break ties, too little to displace a better match.
 const RECENCY_WEIGHT: f64 = 0.01;
 const IMPORTANCE_WEIGHT: f64 = 0.01;
@@ -53,6 +57,16 @@ pub struct Pool {
     pub newest: Option<OffsetDateTime>,
 }
 
+/// How to rank.
+#[derive(Debug, Clone, Copy)]
+pub struct Ranking<'a> {
+    pub question: &'a Question,
+    pub mode: Mode,
+    pub rules: &'a Explaining,
+    /// How many results are wanted. Nothing is known of duplicates among those that follow.
+    pub k: usize,
+}
+
 #[derive(Debug, Clone)]
 pub struct Ranked {
     pub id: MemoryId,
@@ -61,44 +75,65 @@ pub struct Ranked {
     pub explain: Explain,
 }
 
-/// Scores the candidates, best first; of equals, the newer first. Recency is measured from the newest memory of the
-/// scopes, so that an answer does not age by itself.
-pub fn rank(pool: Pool, _question: &Question, mode: Mode) -> Vec<Ranked> {
+/// Scores the candidates, best first; of equals, the newer first. What says the same as a better one comes last.
+pub fn rank(pool: &Pool, ranking: &Ranking<'_>) -> Vec<Ranked> {
     let Some(newest) = pool.newest else { return Vec::new() };
-    let by_meaning = places(&pool.candidates, |candidate| candidate.similarity);
-    let by_words = places(&pool.candidates, |candidate| candidate.lexical);
-    let mut ranked: Vec<Ranked> = pool
-        .candidates
-        .into_iter()
-        .map(|candidate| {
-            let explain = Explain {
-                semantic: candidate.similarity.map(|similarity| similarity.clamp(0.0, 1.0)),
-                lexical: candidate.lexical,
-                recency: recency(newest, candidate.created_at),
-                importance: candidate.importance,
-                rank_semantic: by_meaning.get(&candidate.id).copied(),
-                rank_lexical: by_words.get(&candidate.id).copied(),
-            };
-            Ranked { id: candidate.id, scope: candidate.scope, score: score(&explain, mode), explain }
-        })
-        .collect();
-    ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));
-    ranked
+    let candidates = &pool.candidates;
+    let evidence = Evidence::new(pool, ranking);
+    let found: Vec<f64> = candidates.iter().map(|candidate| evidence.of(candidate)).collect();
+    let threads =
+        if ranking.rules.applies(Rule::Thread) { best_of_threads(candidates, &found) } else { HashMap::new() };
+    let by_meaning = places(candidates, |candidate| candidate.similarity);
+    let by_words = places(candidates, |candidate| candidate.lexical);
+    let mut order: Vec<(&Candidate, Ranked)> = Vec::with_capacity(candidates.len());
+    for (candidate, own) in candidates.iter().zip(&found) {
+        let thread = thread(candidate).and_then(|thread| threads.get(&thread).copied());
+        let Named { speaker, date } = evidence.named(candidate);
+        let explain = Explain {
+            semantic: candidate.similarity.map(|similarity| similarity.clamp(0.0, 1.0)),
+            lexical: candidate.lexical,
+            speaker,
+            date,
+            thread,
+            recency: recency(newest, candidate.created_at),
+            importance: candidate.importance,
+            rank_semantic: by_meaning.get(&candidate.id).copied(),
+            rank_lexical: by_words.get(&candidate.id).copied(),
+            duplicate: false,
+        };
+        let score = score(*own, &explain, ranking.rules);
+        order.push((candidate, Ranked { id: candidate.id, scope: candidate.scope, score, explain }));
+    }
+    order.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score).then(b.id.cmp(&a.id)));
+    let applies = ranking.rules.applies(Rule::Duplicates);
+    if applies { duplicates::last(order, ranking.k) } else { order.into_iter().map(|(_, one)| one).collect() }
 }
 
-fn score(parts: &Explain, mode: Mode) -> f64 {
-    let semantic = parts.semantic.unwrap_or(0.0);
-    let lexical = parts.lexical.unwrap_or(0.0);
-    let found = match mode {
-        Mode::Hybrid => SEMANTIC_SHARE * semantic + (1.0 - SEMANTIC_SHARE) * lexical,
-        Mode::Semantic => semantic,
-        Mode::Lexical => lexical,
-    };
-    (1.0 - RECENCY_WEIGHT - IMPORTANCE_WEIGHT) * found
-        + RECENCY_WEIGHT * parts.recency
-        + IMPORTANCE_WEIGHT * parts.importance
+/// The evidence of a memory and of the best of its thread, and what breaks ties.
+fn score(own: f64, parts: &Explain, rules: &Explaining) -> f64 {
+    let found = (1.0 - THREAD_SHARE) * own + THREAD_SHARE * parts.thread.unwrap_or(own);
+    let weight = |rule, weight| if rules.applies(rule) { weight } else { 0.0 };
+    let recency = weight(Rule::Recency, RECENCY_WEIGHT);
+    let importance = weight(Rule::Importance, IMPORTANCE_WEIGHT);
+    (1.0 - recency - importance) * found + recency * parts.recency + importance * parts.importance
 }
 
+/// Agents name their sources for themselves, so a thread is one of a scope.
+fn thread(candidate: &Candidate) -> Option<(ScopeId, i64)> {
+    candidate.thread.map(|thread| (candidate.scope, thread.key))
+}
+
+fn best_of_threads(candidates: &[Candidate], found: &[f64]) -> HashMap<(ScopeId, i64), f64> {
+    let mut best: HashMap<(ScopeId, i64), f64> = HashMap::new();
+    for (candidate, found) in candidates.iter().zip(found) {
+        if let Some(thread) = thread(candidate) {
+            best.entry(thread).and_modify(|best| *best = best.max(*found)).or_insert(*found);
+        }
+    }
+    best
+}
+
+/// Measured from the newest memory of the scopes, so that an answer does not age by itself.
 fn recency(newest: OffsetDateTime, created: OffsetDateTime) -> f64 {
     let days = (newest - created).as_seconds_f64().max(0.0) / 86_400.0;
     0.5_f64.powf(days / RECENCY_HALF_LIFE_DAYS)
@@ -113,47 +148,4 @@ fn places(candidates: &[Candidate], measure: impl Fn(&Candidate) -> Option<f64>)
 }
 
 #[cfg(test)]
-mod tests {
-    use time::Duration;
-
-    use super::*;
-
-    fn candidate(similarity: f64, lexical: Option<f64>, importance: f64, age_days: i64) -> Candidate {
-        Candidate {
-            id: MemoryId::new(),
-            scope: ScopeId::random(),
-            similarity: Some(similarity),
-            lexical,
-            importance,
-            created_at: OffsetDateTime::UNIX_EPOCH + Duration::days(1_000 - age_days),
-            occurred_at: None,
-            speaker: None,
-            thread: None,
-            vectors: Vec::new(),
-        }
-    }
-
-    fn ranked(candidates: Vec<Candidate>, mode: Mode) -> Vec<Ranked> {
-        let newest = Some(OffsetDateTime::UNIX_EPOCH + Duration::days(1_000));
-        rank(Pool { candidates, newest, ..Pool::default() }, &Question::read("kettle"), mode)
-    }
-
-    #[test]
-    fn recency_and_importance_break_ties_and_no_more() {
-        let old_better = candidate(0.60, None, 0.0, 900);
-        let new_worse = candidate(0.50, None, 1.0, 0);
-        let new_equal = candidate(0.60, None, 0.0, 0);
-        let expected = [new_equal.id, old_better.id, new_worse.id];
-        let found = ranked(vec![old_better, new_worse, new_equal], Mode::Hybrid);
-        assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn scores_stay_between_nought_and_one() {
-        for mode in [Mode::Hybrid, Mode::Semantic, Mode::Lexical] {
-            let best = ranked(vec![candidate(1.0, Some(1.0), 1.0, 0)], mode)[0].score;
-            let worst = ranked(vec![candidate(-1.0, None, 0.0, 100_000)], mode)[0].score;
-            assert!((best - 1.0).abs() < 1e-9 && (0.0..1e-9).contains(&worst), "{mode:?}: {best}, {worst}");
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,30 @@
-//! Words in their place: a memory that is part of a thread is also found by what was said just before and after it.
+//! Words in their place: a memory that is part of a thread is also found by what was said around it, most of all by a
+//! question just before it. Shares are fractions of powers of two, so that sums are exact in whatever order they are
+//! made.
 
 use std::collections::HashMap;
 
 use crate::ids::{MemoryId, ScopeId};
 use crate::memories::Thread;
-use crate::recall::rank::bm25::{Bm25, Corpus, NEIGHBOUR_SHARE};
+use crate::recall::rank::bm25::{Bm25, Corpus};
+
+/// What a word counts in a memory that stands so many places after the one that has it: 0 is that memory itself.
+/// `asks`: the one that has it is a question, and the next one its answer.
+pub fn share(places: isize, asks: bool) -> f64 {
+    match places {
+        0 => 1.0,
+        1 if asks => 1.5,
+        -1 | 1 => 0.375,
+        -2 | 2 => 0.25,
+        _ => 0.0,
+    }
+}
+
+/// The length of a memory among those just before and after it: the mean, with half a weight for each of these.
+pub fn window_length(own: u32, beside: impl IntoIterator<Item = u32>) -> u32 {
+    let (lengths, count) = beside.into_iter().fold((0, 0), |(sum, count), length| (sum + length, count + 1));
+    (2 * own + lengths + (2 + count) / 2) / (2 + count)
+}
 
 /// A memory as the lexical side sees it.
 #[derive(Debug, Clone)]
@@ -14,6 +34,8 @@ pub struct Line {
     pub thread: Option<Thread>,
     /// How many words it has.
     pub length: u32,
+    /// Whether it is a question; of one without a word of the question asked, it does not matter.
+    pub asks: bool,
     /// How often it has each of the question's words; empty if it has none.
     pub counts: Vec<u32>,
     /// Whether this is the first of the scopes that the memory is in. It is counted there, and a neighbour everywhere.
@@ -29,7 +51,7 @@ pub struct Lexicon {
     pub lines: Vec<Line>,
 }
 
-/// BM25 of every wanted line that has, or stands next to, a word of the question.
+/// BM25 of every wanted line that has, or stands near, a word of the question.
 pub fn lexical_scores(lexicon: &Lexicon, words: usize, neighbours: bool) -> Vec<(MemoryId, f64)> {
     let lines = &lexicon.lines;
     let counted = lines.iter().filter(|line| line.first);
@@ -37,37 +59,56 @@ pub fn lexical_scores(lexicon: &Lexicon, words: usize, neighbours: bool) -> Vec<
         .map(|word| counted.clone().filter(|line| line.counts.get(word).is_some_and(|count| *count > 0)).count() as u64)
         .collect();
     let bm25 = Bm25::new(lexicon.corpus, &frequency);
-    let beside = if neighbours { beside(lines) } else { vec![[None; 2]; lines.len()] };
-    let count = |index: usize, word: usize| f64::from(lines[index].counts.get(word).copied().unwrap_or(0));
-    let scored = lines.iter().zip(&beside).enumerate().filter(|(_, (line, _))| line.first && line.wanted);
-    let scored = scored.map(|(index, (line, beside))| {
-        let windowed = |word| {
-            let around: f64 = beside.iter().flatten().map(|other| count(*other, word)).sum();
-            count(index, word) + NEIGHBOUR_SHARE * around
-        };
-        let score: f64 = (0..words).map(|word| bm25.part(word, windowed(word), line.length)).sum();
+    let around = if neighbours { around(lines) } else { HashMap::new() };
+    let scored = lines.iter().enumerate().filter(|(_, line)| line.first && line.wanted).map(|(index, line)| {
+        let alone = Around { itself: index, ..Around::default() };
+        let score = windowed(lines, around.get(&index).unwrap_or(&alone), words, &bm25);
         (line.id, score)
     });
     scored.filter(|(_, score)| *score > 0.0).collect()
 }
 
-/// Where the lines before and after each stand.
-fn beside(lines: &[Line]) -> Vec<[Option<usize>; 2]> {
+fn windowed(lines: &[Line], around: &Around, words: usize, bm25: &Bm25) -> f64 {
+    let beside = around.near.iter().filter(|(places, _)| places.abs() == 1);
+    let length = window_length(lines[around.itself].length, beside.map(|(_, index)| lines[*index].length));
+    let parts = (0..words).map(|word| {
+        let near = around.near.iter().map(|(places, index)| counted(&lines[*index], word, *places)).sum::<f64>();
+        bm25.part(word, counted(&lines[around.itself], word, 0) + near, length)
+    });
+    parts.sum()
+}
+
+fn counted(line: &Line, word: usize, places: isize) -> f64 {
+    share(places, line.asks) * f64::from(line.counts.get(word).copied().unwrap_or(0))
+}
+
+/// A line, and those near it in its thread with the number of places from them to it.
+#[derive(Default)]
+struct Around {
+    itself: usize,
+    near: Vec<(isize, usize)>,
+}
+
+/// Of the lines that are in a thread.
+fn around(lines: &[Line]) -> HashMap<usize, Around> {
     let mut threads: HashMap<(ScopeId, i64), Vec<(i64, MemoryId, usize)>> = HashMap::new();
     for (index, line) in lines.iter().enumerate() {
         if let Some(thread) = line.thread {
             threads.entry((line.scope, thread.key)).or_default().push((thread.seq, line.id, index));
         }
     }
-    let mut beside = vec![[None; 2]; lines.len()];
+    let mut all = HashMap::new();
     for mut thread in threads.into_values() {
         thread.sort_unstable();
-        for pair in thread.windows(2) {
-            beside[pair[0].2][1] = Some(pair[1].2);
-            beside[pair[1].2][0] = Some(pair[0].2);
+        for (place, (_, _, itself)) in thread.iter().enumerate() {
+            let near = [-2, -1, 1, 2].into_iter().filter_map(|places: isize| {
+                let (_, _, index) = thread.get(place.checked_add_signed(-places)?)?;
+                Some((places, *index))
+            });
+            all.insert(*itself, Around { itself: *itself, near: near.collect() });
         }
     }
-    beside
+    all
 }
 
 #[cfg(test)]
@@ -87,6 +128,7 @@ mod tests {
                     scope,
                     thread: threaded.then_some(Thread { key: 1, seq: seq as i64 }),
                     length: words.len() as u32,
+                    asks: text.ends_with('?'),
                     counts: query.iter().map(count).collect(),
                     first: true,
                     wanted: true,
@@ -123,14 +165,26 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_beside_a_word_is_found_by_it_after_what_has_it() {
-        let (lexicon, ids) = lexicon(&["one lamp", "green kettle", "two lamps", "three lamps"], &["kettle"], true);
-        let mut scores = lexical_scores(&lexicon, 1, true);
-        scores.sort_by(|a, b| b.1.total_cmp(&a.1));
-        assert_eq!(scores[0].0, ids[1]);
-        let beside: Vec<MemoryId> = scores[1..].iter().map(|one| one.0).collect();
-        assert!(beside.len() == 2 && beside.contains(&ids[0]) && beside.contains(&ids[2]));
+    fn what_stands_near_a_word_is_found_by_it_the_nearer_the_better() {
+        let texts = ["first lamp", "one lamp", "green kettle", "two lamps", "three lamps", "last lamp"];
+        let (lexicon, ids) = lexicon(&texts, &["kettle"], true);
+        let scores: HashMap<MemoryId, f64> = lexical_scores(&lexicon, 1, true).into_iter().collect();
+        let score = |index: usize| scores.get(&ids[index]).copied().unwrap_or(0.0);
+        assert!(score(2) > score(1) && score(1) > score(0) && score(0) > 0.0);
+        assert_eq!((score(1), score(0), score(5)), (score(3), score(4), 0.0));
         assert_eq!(lexical_scores(&lexicon, 1, false).len(), 1, "switched off");
+    }
+
+    #[test]
+    fn the_answer_to_a_question_is_found_by_the_words_of_the_question() {
+        let texts = ["one lamp", "which kettle ?", "two lamps", "three lamps"];
+        let (lexicon, ids) = lexicon(&texts, &["kettle"], true);
+        assert_eq!(best(&lexicon, 1), ids[2]);
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_what_is_in_it_on_average() {
+        assert_eq!((window_length(7, []), window_length(10, [4]), window_length(10, [4, 6])), (7, 8, 8));
     }
 
     #[test]

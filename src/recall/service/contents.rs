@@ -31,7 +31,7 @@ pub(super) fn proven(question: &Question, pin: &str, proof: &Proof) -> Proven {
 /// The results, as many as the request has room for.
 pub(super) async fn results(conn: &mut TenantConn, hunt: &Hunt, best: Vec<Ranked>) -> Result<Vec<Recalled>> {
     let Question { owner, places, request, .. } = &*hunt.question;
-    let results = contents(conn, owner.tenant, places, best, request.explain).await?;
+    let results = contents(conn, owner.tenant, places, best, request.explain.is_wanted()).await?;
     Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn find(engine: &Engine, hunt: &Hunt) -> Result<Option<Found>> 
         };
         let Some(seen) = stages.during(Stage::Candidates, gathered).await? else { return Ok(None) };
         let still = |proof: &Proof| holds(proof, &seen.tags, seen.next_expiry);
-        let best = stages.measure(Stage::Rank, || hunt.best(seen.found));
+        let best = stages.measure(Stage::Rank, || hunt.best(&seen.found));
         let mut conn = db.read(tenant).await?;
         let proof = proof(&mut conn, question).await?;
         if still(&proof) {
@@ -60,7 +60,7 @@ fn search(index: &HotScopes, held: &Held, hunt: &Hunt, now: OffsetDateTime) -> O
         vector: hunt.vector.as_ref().map(|vector| vector.as_slice()),
         filter: &hunt.question.request.filter,
         depth: hunt.depth(),
-        neighbours: true,
+        neighbours: hunt.neighbours(),
     };
     let searched = || index.search(held, now, |scopes| pool(scopes, &wanted));
     if held.memories() > SEARCHED_IN_PASSING { tokio::task::block_in_place(searched) } else { searched() }

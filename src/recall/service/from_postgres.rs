@@ -26,7 +26,7 @@ pub(super) async fn find(engine: &Engine, hunt: &Hunt) -> Result<Found> {
     let (tenant, filter) = (question.owner.tenant, &question.request.filter);
     let search = Search { tenant, scopes: &scopes, filter, depth: hunt.depth() };
     let (pool, path) = stages.during(Stage::Candidates, gathered(&mut conn, &search, hunt)).await?;
-    let best = stages.measure(Stage::Rank, || hunt.best(pool));
+    let best = stages.measure(Stage::Rank, || hunt.best(&pool));
     let results = stages.during(Stage::Pack, results(&mut conn, hunt, best)).await?;
     Ok(Found { results, path, proof })
 }
@@ -41,7 +41,7 @@ async fn gathered(conn: &mut TenantConn, search: &Search<'_>, hunt: &Hunt) -> Re
     let (mut lexical, mut corpus) = (HashMap::new(), Corpus::default());
     if hunt.mode != Mode::Semantic {
         let lexicon = candidates::lexicon(conn, search, &hunt.words.terms).await?;
-        let scores = lexical_scores(&lexicon, hunt.words.terms.len(), true);
+        let scores = lexical_scores(&lexicon, hunt.words.terms.len(), hunt.neighbours());
         (lexical, corpus) = (scores.into_iter().collect(), lexicon.corpus);
         found.extend(best_by_words(&lexical, search.depth));
     }

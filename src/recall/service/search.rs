@@ -12,9 +12,9 @@ use crate::cache::{Computed, Proven, Timing};
 use crate::error::{Error, Result};
 use crate::ids::ScopeId;
 use crate::memories::halved;
-use crate::recall::model::{Mode, Path, RecallAnswer, Recalled, Warning};
+use crate::recall::model::{Mode, Path, RecallAnswer, RecallRequest, Recalled, Rule, Warning};
 use crate::recall::question::Question as Words;
-use crate::recall::rank::{Pool, Ranked, rank};
+use crate::recall::rank::{Pool, Ranked, Ranking, rank};
 use crate::recall::service::{Engine, Question, from_index, from_postgres};
 use crate::telemetry::Stage;
 
@@ -51,11 +51,16 @@ impl Hunt {
     }
 
     /// The best of the pool.
-    pub fn best(&self, pool: Pool) -> Vec<Ranked> {
-        let request = &self.question.request;
-        let least = request.min_score.unwrap_or(0.0);
-        let ranked = rank(pool, &self.words, self.mode).into_iter();
-        ranked.filter(|one| one.score >= least).take(request.k).collect()
+    pub fn best(&self, pool: &Pool) -> Vec<Ranked> {
+        let RecallRequest { explain: rules, min_score, k, .. } = &self.question.request;
+        let ranking = Ranking { question: &self.words, mode: self.mode, rules, k: *k };
+        let ranked = rank(pool, &ranking).into_iter();
+        ranked.filter(|one| one.score >= min_score.unwrap_or(0.0)).take(*k).collect()
+    }
+
+    /// Whether what stands near a word is found by it.
+    pub fn neighbours(&self) -> bool {
+        self.question.request.explain.applies(Rule::Neighbours)
     }
 }
 
@@ -65,7 +70,10 @@ pub(super) async fn compute(engine: Arc<Engine>, question: Arc<Question>, to_kee
     let stages = app.metrics.stages();
     let (vector, mode) = stages.during(Stage::Embed, embedded(&app, &question, &mut warnings)).await?;
     let (embed, makeshift) = (started.elapsed(), !warnings.is_empty());
-    let (pin, words) = (app.embedder.pin().to_owned(), Words::read(&question.request.query));
+    let (pin, words) = (
+        app.embedder.pin().to_owned(),
+        Words::read(&question.request.query, question.request.explain.applies(Rule::Kinds)),
+    );
     let hunt = Hunt { question, pin, words, vector, mode, to_keep };
     let started = Instant::now();
     let (body, proof) = app.db.run(async move { hunted(&engine, hunt, warnings).await }).await?;
@@ -80,7 +88,7 @@ async fn hunted(engine: &Engine, hunt: Hunt, warnings: Vec<Warning>) -> Result<(
     };
     engine.metrics.answered(found.path);
     let approximate = found.path == Path::ApproximateIndex;
-    let path = hunt.question.request.explain.then_some(found.path);
+    let path = hunt.question.request.explain.is_wanted().then_some(found.path);
     let answer = RecallAnswer { results: found.results, approximate, warnings, path };
     let body = engine.app.metrics.stages().measure(Stage::Serialise, || serde_json::to_vec(&answer));
     let body = body.map_err(|error| Error::Internal(error.into()))?;

@@ -72,10 +72,19 @@ fn words(lines: &[Line], question: &[i32]) -> HashMap<Uuid, f64> {
     };
     let ideal: f64 = question.iter().map(|term| idf(*term)).sum();
     let score = |line: &Line| {
-        let around = beside(lines, line);
+        let around = near(lines, line);
+        let beside = around.iter().filter(|(places, _)| places.abs() == 1).map(|(_, other)| other.terms.len());
+        let weights = 2.0 + beside.clone().count() as f64;
+        let length = ((2 * line.terms.len() + beside.sum::<usize>()) as f64 / weights + 0.5).floor();
+        let shared = |places: i64, other: &Line| match places.abs() {
+            1 if places == 1 && has(other, question_mark()) > 0.0 => 1.5,
+            1 => 0.375,
+            _ => 0.25,
+        };
         let part = |term: i32| {
-            let count = has(line, term) + 0.5 * around.iter().map(|other| has(other, term)).sum::<f64>();
-            let norm = 0.9 * (1.0 - 0.4 + 0.4 * line.terms.len() as f64 / average);
+            let near: f64 = around.iter().map(|(places, other)| shared(*places, other) * has(other, term)).sum();
+            let count = has(line, term) + near;
+            let norm = 0.9 * (1.0 - 0.4 + 0.4 * length / average);
             idf(term) * count / (count + norm)
         };
         if ideal > 0.0 { question.iter().map(|term| part(*term)).sum::<f64>() / ideal } else { 0.0 }
@@ -83,8 +92,13 @@ fn words(lines: &[Line], question: &[i32]) -> HashMap<Uuid, f64> {
     counted.iter().map(|line| (line.id, score(line))).collect()
 }
 
-/// The ones before and after in the same thread of the same scope.
-fn beside<'a>(lines: &'a [Line], line: &Line) -> Vec<&'a Line> {
+/// What marks a memory as a question.
+pub fn question_mark() -> i32 {
+    crc32fast::hash(b"? asks") as i32
+}
+
+/// Up to two before and after in the same thread of the same scope, with the places from each to the line.
+fn near<'a>(lines: &'a [Line], line: &Line) -> Vec<(i64, &'a Line)> {
     let Some((key, seq)) = line.thread else { return Vec::new() };
     let mut thread: Vec<&Line> = lines
         .iter()
@@ -92,8 +106,8 @@ fn beside<'a>(lines: &'a [Line], line: &Line) -> Vec<&'a Line> {
         .collect();
     thread.sort_by_key(|other| (other.thread.map(|(_, seq)| seq), other.id));
     let own = thread.iter().position(|other| (other.thread, other.id) == (Some((key, seq)), line.id)).expect("itself");
-    let near = [own.checked_sub(1), Some(own + 1)];
-    near.into_iter().flatten().filter_map(|index| thread.get(index).copied()).collect()
+    let others = thread.iter().enumerate().map(|(index, other)| (own as i64 - index as i64, *other));
+    others.filter(|(places, _)| (1..=2).contains(&places.abs())).collect()
 }
 
 /// What an answer says of its results' meaning and words.

@@ -48,7 +48,7 @@ struct World {
 impl World {
     fn text(&mut self) -> String {
         let words: Vec<&str> = (0..self.random.random_range(1..9)).map(|_| *self.pick(&WORDS)).collect();
-        words.join(" ")
+        format!("{}{}", words.join(" "), self.pick(&["", "", "?"]))
     }
 
     fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
@@ -147,7 +147,10 @@ async fn understood(tenant: &Tenant, conn: &mut PgConnection, query: &str) -> (V
     let id: Uuid = memory["id"].as_str().expect("an id").parse().expect("a UUID");
     let sql =
         "SELECT t.terms, p.embedding FROM placement_terms t JOIN placements p USING (memory_id) WHERE memory_id = $1";
-    let (terms, vector): (Vec<i32>, HalfVector) = sqlx::query_as(sql).bind(id).fetch_one(conn).await.expect("a memory");
+    let (mut terms, vector): (Vec<i32>, HalfVector) =
+        sqlx::query_as(sql).bind(id).fetch_one(conn).await.expect("a memory");
+    // That it asks is a mark of what is remembered, and no word of the question.
+    terms.retain(|term| *term != brute::question_mark());
     (terms, vector.to_vec().iter().map(|x| x.to_f32()).collect())
 }
 
