@@ -12,6 +12,7 @@ mod routes;
 pub mod scope_indexes;
 mod service;
 
+pub use candidates::{Nearest, Search, nearest};
 pub use canonical::RecallKey;
 pub use model::RecallRequest;
 pub use routes::routes;

