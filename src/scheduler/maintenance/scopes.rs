@@ -46,15 +46,12 @@ fn report(kept: usize, done: &Done) -> Value {
     json!({"kept": kept, "built": done.built, "dropped": done.dropped})
 }
 
+/// Counting very large scopes may take longer than a unit of work is given.
 async fn planned(app: &App) -> Result<Plan> {
     let room = Room { above: app.config.recall.exact_scope_max, most: app.config.recall.scope_indexes_max };
-    let db = app.db.clone();
-    let seen = async move {
-        let known = indexes::known(db.background()).await?;
-        Ok((known, indexes::large_scopes(db.background(), room.above).await?))
-    };
-    let (known, scopes) = app.db.run(seen).await?;
-    Ok(Plan::of(known, &scopes, room))
+    let pool = app.db.background();
+    let known = indexes::known(pool).await?;
+    Ok(Plan::of(known, &indexes::large_scopes(pool, room.above).await?, room))
 }
 
 /// The owner's session, in which nobody else builds.

@@ -176,7 +176,7 @@ async fn memories_of_many_windows_leave_room_for_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_scope_is_searched_together_with_small_ones() {
     let (app, tenant) = stage().await;
-    crate::circles::circle_of(&tenant, "kitchen", &[("ada", "owner"), ("bob", "member")]).await;
+    crate::circles::circle_of(&tenant, "kitchen", &[("ada", "owner"), ("bob", "editor")]).await;
     fill(&tenant, "ada", 600).await;
     let shared = json!({"content": "thing3 colour1 room1 person9 at last", "circles": ["kitchen"]});
     let shared = tenant.remember_as("bob", shared).await;
