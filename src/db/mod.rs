@@ -2,6 +2,7 @@
 //! Knows no feature; SQL about tenants, agents or memories lives in their stores.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -60,7 +61,7 @@ pub struct Db {
     bus: Bus,
     runtime: Handle,
     door: Door,
-    owner: PgConnectOptions,
+    owner: Arc<PgConnectOptions>,
 }
 
 impl Db {
@@ -83,7 +84,7 @@ impl Db {
             bus,
             runtime: runtime.clone(),
             door: Door::of(options),
-            owner: owner::login(settings, options)?,
+            owner: Arc::new(owner::login(settings, options)?),
         })
     }
 
