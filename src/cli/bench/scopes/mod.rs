@@ -58,12 +58,11 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     // The slow way is to be measured to its end, and no job is to drop what is measured.
     config.database.read_timeout_ms = 60_000;
     config.jobs.enabled = false;
-    let report = Site::with(&config, async |site| measure(&args, site).await).await?;
-    report.print();
-    Ok(())
+    Site::with(&config, async |site| measure(&args, site).await).await
 }
 
-async fn measure(args: &Args, site: &Site) -> anyhow::Result<Report> {
+/// Printed before the tenant is erased, which takes as long as filling it did.
+async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
     let machine = Machine::this(site.instance.app.embedder.pin());
     let mut report = Report { machine, dims: args.dims, indexes: Vec::new(), rows: Vec::new() };
     for size in &args.sizes {
@@ -77,7 +76,8 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<Report> {
         compare(site, &vectors, &questions, *size, &mut report).await?;
         report::write(args.json.as_deref(), &report)?;
     }
-    Ok(report)
+    report.print();
+    Ok(())
 }
 
 /// First without the index, which then is built and dropped again.
