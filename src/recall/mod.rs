@@ -16,4 +16,5 @@ pub use candidates::{Nearest, Search, nearest};
 pub use canonical::RecallKey;
 pub use model::RecallRequest;
 pub use routes::routes;
+pub use scope_indexes::{KnownIndex, LargeScope, Plan as IndexPlan, Room as IndexRoom, Vectors};
 pub use service::{Engine, HotRecall, HotRecalls, Warmed, rules, warm};

@@ -12,7 +12,7 @@ use crate::db::WriteTx;
 use crate::error::{Code, Error, Result};
 use crate::ids::TenantId;
 use crate::jobs::Lease;
-use crate::recall::scope_indexes::{self as indexes, KnownIndex, LargeScope, Plan, Room};
+use crate::recall::{IndexPlan as Plan, IndexRoom as Room, KnownIndex, LargeScope, scope_indexes as indexes};
 
 /// How long a builder whose lease was lost may take to notice.
 const DOOR_TRIES: u32 = 60;

@@ -10,7 +10,7 @@ use crate::cli::bench::site::Site;
 use crate::cli::progress::Progress;
 use crate::ids::{AgentUid, TenantId};
 use crate::memories::halved;
-use crate::recall::scope_indexes::Vectors;
+use crate::recall::Vectors;
 
 const BATCH: usize = 1_000;
 

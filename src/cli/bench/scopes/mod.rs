@@ -16,7 +16,7 @@ use crate::cli::bench::site::Site;
 use crate::cli::bench::table;
 use crate::config::Config;
 use crate::memories::halved;
-use crate::recall::scope_indexes::{self as indexes, LargeScope, Vectors};
+use crate::recall::{LargeScope, Vectors, scope_indexes as indexes};
 use clusters::Clusters;
 use trial::{FILTERS, Row};
 

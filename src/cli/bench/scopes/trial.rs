@@ -12,8 +12,7 @@ use crate::cli::progress::Progress;
 use crate::ids::MemoryId;
 use crate::json::{self, FromJson};
 use crate::memories::MemoryFilter;
-use crate::recall::scope_indexes::Vectors;
-use crate::recall::{Search, nearest};
+use crate::recall::{Search, Vectors, nearest};
 
 /// As many as a recall takes from its semantic side, and of how many the share that was found is told.
 const DEPTH: usize = 50;
