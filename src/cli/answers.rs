@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::recall::Explaining;
+
 /// How to search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -18,7 +20,7 @@ pub struct Question<'a> {
     pub k: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    pub explain: bool,
+    pub explain: &'a Explaining,
     pub cache: &'static str,
 }
 

@@ -9,6 +9,7 @@ use crate::cli::client::{Client, Connection};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ExternalId;
+use crate::recall::Explaining;
 
 /// However narrow the terminal, this much of a memory is shown.
 const LEAST_CONTENT: usize = 24;
@@ -37,8 +38,9 @@ pub struct Args {
 pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     let agent = ExternalId::parse(&args.agent).map_err(Error::from).context("--agent")?;
     let client = Client::new(&args.connection, config)?;
+    let explain = Explaining::Plain(args.explain);
     let body =
-        Question { query: &args.query, k: usize::from(args.k), mode: args.mode, explain: args.explain, cache: "use" };
+        Question { query: &args.query, k: usize::from(args.k), mode: args.mode, explain: &explain, cache: "use" };
     let answer: Recalled = client.post(&format!("/v1/agents/{agent}/recall"), &body).await?.json()?;
     for warning in &answer.warnings {
         eprintln!("warning: {}", warning.detail);

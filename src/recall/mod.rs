@@ -14,7 +14,7 @@ mod service;
 
 pub use candidates::{Nearest, Search, nearest};
 pub use canonical::RecallKey;
-pub use model::RecallRequest;
+pub use model::{Explaining, RecallRequest, Rule};
 pub use routes::routes;
 pub use scope_indexes::{KnownIndex, LargeScope, Plan as IndexPlan, Room as IndexRoom, Vectors};
 pub use service::{Engine, HotRecall, HotRecalls, Warmed, rules, warm};

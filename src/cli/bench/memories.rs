@@ -16,6 +16,7 @@ use crate::cli::client::{Client, Connection};
 use crate::cli::latency::{Latencies, Percentiles};
 use crate::cli::progress::Progress;
 use crate::config::Config;
+use crate::recall::Explaining;
 
 const BATCH: u64 = 100;
 const QUESTION_WORDS: usize = 8;
@@ -160,7 +161,8 @@ impl Bench {
         Box::new(move || {
             seed += 1;
             let query = vocabulary.writer(seed).text(QUESTION_WORDS);
-            let question = Question { query: &query, k: 10, mode: None, explain: false, cache: "bypass" };
+            let question =
+                Question { query: &query, k: 10, mode: None, explain: &Explaining::Plain(false), cache: "bypass" };
             (path.clone(), json!(question))
         })
     }

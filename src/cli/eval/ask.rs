@@ -1,36 +1,32 @@
-//! Questions from a file, put to the server one mode at a time.
+//! Questions put to the server, in one mode and by some of the rules.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 
 use crate::cli::answers::{self, Mode, Recalled};
 use crate::cli::client::Client;
-use crate::cli::eval::AGENT_PREFIX;
+use crate::cli::eval::data::Question;
 use crate::cli::eval::score::Scored;
 use crate::cli::latency::Latencies;
 use crate::cli::progress::Progress;
+use crate::recall::Explaining;
 
 const AT_ONCE: usize = 2;
 
-/// A line of the questions file; other fields (the answer) are not even read.
-#[derive(Debug, Deserialize)]
-pub struct Question {
-    conversation: String,
-    id: String,
-    question: String,
-    category: String,
-    #[serde(default)]
-    evidence_ids: Vec<String>,
-    #[serde(default = "yes")]
-    scored: bool,
+/// How to ask.
+pub struct Manner<'a> {
+    /// What the agents that hold the memories begin with.
+    pub agents: &'a str,
+    pub mode: Mode,
+    pub explain: Explaining,
+    /// How many results.
+    pub depth: usize,
+    /// For people: what is asked.
+    pub name: &'a str,
 }
 
 /// All answers of one mode.
@@ -42,39 +38,16 @@ pub struct Asked {
     pub warnings: BTreeMap<String, u64>,
 }
 
-fn yes() -> bool {
-    true
-}
-
-/// The questions that count: those marked so that have evidence.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Question>> {
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let mut questions = Vec::new();
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let line = line?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let place = || format!("{} line {}", path.display(), index + 1);
-        let question: Question = serde_json::from_str(&line).with_context(place)?;
-        if question.scored && !question.evidence_ids.is_empty() {
-            questions.push(question);
-        }
-    }
-    anyhow::ensure!(!questions.is_empty(), "{}: holds no question to score", path.display());
-    Ok(questions)
-}
-
-/// Asks all of them, `depth` results each.
-pub async fn ask(client: &Client, questions: &[Question], mode: Mode, depth: usize) -> anyhow::Result<Asked> {
+/// Asks all of them.
+pub async fn ask(client: &Client, questions: &[Question], manner: &Manner<'_>) -> anyhow::Result<Asked> {
     let (progress, count) = (Progress::new(questions.len() as u64), AtomicU64::new(0));
     let started = Instant::now();
     let calls = stream::iter(questions.iter().map(|question| {
         let (progress, count) = (&progress, &count);
         async move {
-            let asked = one(client, question, mode, depth).await;
+            let asked = one(client, question, manner).await;
             let done = count.fetch_add(1, Ordering::Relaxed) + 1;
-            progress.at(done, &format!("{}: {done} questions", mode.name()));
+            progress.at(done, &format!("{}: {done} questions", manner.name));
             asked
         }
     }));
@@ -93,16 +66,20 @@ pub async fn ask(client: &Client, questions: &[Question], mode: Mode, depth: usi
 async fn one(
     client: &Client,
     question: &Question,
-    mode: Mode,
-    depth: usize,
+    manner: &Manner<'_>,
 ) -> anyhow::Result<(Scored, Duration, Vec<String>)> {
-    let path = format!("/v1/agents/{AGENT_PREFIX}{}/recall", question.conversation);
-    let body =
-        answers::Question { query: &question.question, k: depth, mode: Some(mode), explain: false, cache: "bypass" };
+    let path = format!("/v1/agents/{}{}/recall", manner.agents, question.conversation);
+    let body = answers::Question {
+        query: &question.question,
+        k: manner.depth,
+        mode: Some(manner.mode),
+        explain: &manner.explain,
+        cache: "bypass",
+    };
     let reply =
         client.post_patiently(&path, &body).await.with_context(|| format!("asking question {}", question.id))?;
     let answer: Recalled = reply.json()?;
     let keys: Vec<String> = answer.results.into_iter().map(|found| found.memory.key.unwrap_or_default()).collect();
-    let scored = Scored::new(question.id.clone(), question.category.clone(), &question.evidence_ids, &keys);
+    let scored = Scored::new(question.id.clone(), question.category.clone(), &question.evidence, &keys);
     Ok((scored, reply.took(), answer.warnings.into_iter().map(|warning| warning.code).collect()))
 }

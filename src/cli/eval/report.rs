@@ -16,11 +16,14 @@ pub struct Report {
     /// Results asked for; the reciprocal rank knows no places beyond.
     pub depth: usize,
     pub modes: Vec<ModeReport>,
+    /// Without something, by its name: a rule of ranking, or what memories say of themselves.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub without: BTreeMap<String, ModeReport>,
 }
 
 #[derive(Serialize)]
 pub struct ModeReport {
-    mode: Mode,
+    pub mode: Mode,
     overall: Metrics,
     categories: BTreeMap<String, Metrics>,
     latency_ms: Percentiles,
@@ -46,21 +49,12 @@ impl ModeReport {
 
     /// The table, and lines about time and warnings.
     pub fn print(&self) {
-        let mut table = Table::new();
-        let cutoffs = self.overall.recall.keys().map(|k| format!("R@{k}"));
-        let measures = cutoffs.chain(["hit@10", "MRR", "nDCG@10"].map(String::from));
-        let header: Vec<String> = [self.mode.name().into(), "n".into()].into_iter().chain(measures).collect();
-        let columns = header.len();
-        table.load_style(presets::NOTHING).set_header(header);
+        let mut table = table(self.mode.name(), &self.overall);
         table.add_row(cells("overall", &self.overall));
         let mut categories: Vec<_> = self.categories.iter().collect();
         categories.sort_by_key(|(_, metrics)| std::cmp::Reverse(metrics.questions));
         table.add_rows(categories.into_iter().map(|(name, metrics)| cells(name, metrics)));
-        for index in 1..columns {
-            if let Some(column) = table.column_mut(index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
+        align(&mut table);
         println!("{table}");
         let Percentiles { count, p50, p95, p99, max } = self.latency_ms;
         println!(
@@ -74,8 +68,36 @@ impl ModeReport {
     }
 }
 
+impl Report {
+    /// What each thing left out does to the whole.
+    pub fn print_ablation(&self, whole: &ModeReport) {
+        let mut table = table("without", &whole.overall);
+        table.add_row(cells("nothing", &whole.overall));
+        let rows = self.without.iter().map(|(name, report)| cells(name, &report.overall));
+        table.add_rows(rows);
+        align(&mut table);
+        println!("{table}\n");
+    }
+}
+
+fn table(name: &str, metrics: &Metrics) -> Table {
+    let recalls = metrics.recall.keys().map(|k| format!("R@{k}"));
+    let measures = recalls.chain(metrics.hit.keys().map(|k| format!("hit@{k}")));
+    let header = [name.to_owned(), "n".into()].into_iter().chain(measures).chain(["MRR", "nDCG@10"].map(String::from));
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.collect::<Vec<_>>());
+    table
+}
+
+/// Figures to the right.
+fn align(table: &mut Table) {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
 fn cells(name: &str, metrics: &Metrics) -> Vec<String> {
-    let measures = metrics.recall.values().copied().chain([metrics.hit_10, metrics.mrr, metrics.ndcg_10]);
+    let measures = metrics.recall.values().chain(metrics.hit.values()).copied().chain([metrics.mrr, metrics.ndcg_10]);
     let shown = measures.map(|share| format!("{:.1}", share * 100.0));
     [name.to_owned(), metrics.questions.to_string()].into_iter().chain(shown).collect()
 }

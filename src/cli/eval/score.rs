@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
+const HIT_CUTOFFS: [usize; 3] = [1, 5, 10];
+
 /// Where the evidence of one question was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Scored {
@@ -19,8 +21,8 @@ pub struct Metrics {
     pub questions: usize,
     /// The share of a question's evidence within the first k, by k.
     pub recall: BTreeMap<usize, f64>,
-    /// Whether any evidence is within the first ten.
-    pub hit_10: f64,
+    /// Whether any evidence is within the first k, by k.
+    pub hit: BTreeMap<usize, f64>,
     /// One divided by the place of the first evidence.
     pub mrr: f64,
     /// Evidence discounted by the logarithm of its place, as a share of the best order.
@@ -65,7 +67,7 @@ impl Metrics {
         Self {
             questions: scored.len(),
             recall: cutoffs.iter().map(|k| (*k, mean(&|one| one.recall(*k)))).collect(),
-            hit_10: mean(&|one| f64::from(u8::from(one.within(10) > 0))),
+            hit: HIT_CUTOFFS.map(|k| (k, mean(&|one| f64::from(u8::from(one.within(k) > 0))))).into(),
             mrr: mean(&Scored::reciprocal),
             ndcg_10: mean(&|one| one.ndcg(10)),
         }
@@ -87,7 +89,8 @@ mod tests {
         let none = scored(&["c"], &["x", "y"]);
         let metrics = Metrics::of([&both, &none].into_iter(), &[1, 2, 10]);
         assert_eq!(metrics.recall, BTreeMap::from([(1, 0.0), (2, 0.25), (10, 0.5)]));
-        assert_eq!((metrics.hit_10, metrics.mrr), (0.5, 0.25));
+        assert_eq!(metrics.hit, BTreeMap::from([(1, 0.0), (5, 0.5), (10, 0.5)]));
+        assert_eq!(metrics.mrr, 0.25);
         let expected = (1.0 / 3_f64.log2() + 1.0 / 5_f64.log2()) / (1.0 + 1.0 / 3_f64.log2()) / 2.0;
         assert!((metrics.ndcg_10 - expected).abs() < 1e-12);
     }

@@ -18,6 +18,7 @@ use crate::cli::bench::generator::http::{Address, Call, Connection, Origin};
 use crate::cli::bench::words::Vocabulary;
 use crate::cli::bench::zipf::Zipf;
 use crate::db::Db;
+use crate::recall::Explaining;
 use crate::redis::{Put, Redis};
 
 const QUESTION_WORDS: usize = 8;
@@ -161,7 +162,7 @@ impl Bodies {
 /// The number makes it a question of its own.
 fn question(vocabulary: &Vocabulary, number: u64, cache: &'static str) -> Bytes {
     let query = format!("{} {number}", vocabulary.writer(number).text(QUESTION_WORDS));
-    let question = Question { query: &query, k: RESULTS, mode: None, explain: false, cache };
+    let question = Question { query: &query, k: RESULTS, mode: None, explain: &Explaining::Plain(false), cache };
     Bytes::from(json!(question).to_string())
 }
 
