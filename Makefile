@@ -1,5 +1,5 @@
 # The front door. Each target is a line or two; the work is in scripts/ and in the `cairn` command.
-.PHONY: help run test fuzz chaos rolling watch runtime openapi lint bench
+.PHONY: help run test fuzz chaos rolling watch runtime openapi lint bench eval
 
 # The release before this one: `make rolling PREVIOUS=<ref>` takes another.
 PREVIOUS ?= 6599f56
@@ -48,3 +48,8 @@ lint: ## Check the format and every lint.
 
 bench: ## Micro-benchmarks of what is pure; `cairn bench` measures the rest.
 	cargo bench
+
+MEMORIES ?= examples/conversation.jsonl
+QUESTIONS ?= examples/questions.jsonl
+eval: runtime ## Measure recall on MEMORIES and QUESTIONS, and what each rule of ranking is worth.
+	scripts/eval --memories $(MEMORIES) --questions $(QUESTIONS) --ablate

@@ -125,7 +125,7 @@ async fn scores_are_explained_and_add_up() {
     for result in results {
         let score = result["score"].as_f64().expect("score");
         let part = |name: &str| result["explain"][name].as_f64().unwrap_or(0.0);
-        let fused = 0.98 * (0.6 * part("semantic") + 0.4 * part("lexical"));
+        let fused = 0.98 * (0.3 * part("semantic") + 0.7 * part("lexical"));
         let sum = fused + 0.01 * part("recency") + 0.01 * part("importance");
         assert!((score - sum).abs() < 1e-9, "{result}");
         assert!((0.0..=last).contains(&score), "best first: {result}");
@@ -136,6 +136,35 @@ async fn scores_are_explained_and_add_up() {
     assert_eq!(answer["approximate"], false);
     let plain = tenant.recall("ada", json!({"query": "broken kettle"})).await;
     assert_eq!(plain["results"][0].get("explain"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_left_out_is_left_out_of_that_answer_alone() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let said = |seq: u32, speaker: &str, content: &str| {
+        json!({"content": content, "speaker": speaker, "occurred_at": "2023-05-08T10:00:00Z",
+            "source": {"type": "chat", "id": "c", "seq": seq}})
+    };
+    let talk = [said(1, "Noor", "Where is the copper ladle?"), said(2, "Ivo", "Under the sink, I think.")];
+    tenant.post("/v1/agents/ada/remember/batch", json!({"memories": talk})).await.expect(200);
+    let ask = |explain: Value| json!({"query": "copper ladle", "mode": "lexical", "explain": explain});
+    let answer = tenant.recall("ada", ask(json!(true))).await;
+    let results = answer["results"].as_array().expect("results");
+    assert_eq!(results.len(), 2, "{answer}");
+    assert_eq!(results[0]["memory"]["speaker"], "Ivo", "the answer is what follows the question: {answer}");
+    let without = tenant.recall("ada", ask(json!({"without": ["neighbours"]}))).await;
+    assert_eq!(without["results"].as_array().expect("results").len(), 1, "{without}");
+    assert_eq!(tenant.recall("ada", ask(json!({"without": []}))).await["results"], answer["results"]);
+
+    let named = tenant.recall("ada", json!({"query": "What did Noor ask in May?", "explain": true})).await;
+    let explain = &named["results"][0]["explain"];
+    assert_eq!((&explain["speaker"], &explain["date"]), (&json!(1.0), &json!(1.0)), "{named}");
+
+    let refused = tenant.post("/v1/agents/ada/recall", ask(json!({"without": ["luck"]}))).await;
+    assert_eq!(refused.status, 422);
+    let said = &refused.text;
+    assert!(said.contains("/explain/without/0") && said.contains("neighbours, kinds, thread"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
