@@ -89,9 +89,12 @@ struct Around {
     near: Vec<(isize, usize)>,
 }
 
+/// A line's place in its thread, by which it is in order, and which line it is.
+type Spot = (i64, MemoryId, usize);
+
 /// Of the lines that are in a thread.
 fn around(lines: &[Line]) -> HashMap<usize, Around> {
-    let mut threads: HashMap<(ScopeId, i64), Vec<(i64, MemoryId, usize)>> = HashMap::new();
+    let mut threads: HashMap<(ScopeId, i64), Vec<Spot>> = HashMap::new();
     for (index, line) in lines.iter().enumerate() {
         if let Some(thread) = line.thread {
             threads.entry((line.scope, thread.key)).or_default().push((thread.seq, line.id, index));
