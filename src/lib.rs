@@ -18,6 +18,7 @@ pub mod turns; // something scarce, given out fairly
 pub mod events; // what happened, told to whoever wants to know
 pub mod db; // pools, tenant-bound connections, the write transaction, migrations, embedded Postgres
 pub mod cache; // what was computed, kept as long as it is proved fresh
+pub mod bert; // the network of local models
 pub mod embeddings; // text to vectors
 pub mod http; // what routes share: errors, bodies, pages, ETags
 pub mod app; // all of the above, built once

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules in the order of ranks; each may use those of lower ranks. Tools (rank 1) and features (rank 2)
 /// may also use earlier ones of their own rank.
-const MODULES: [(&str, u8); 32] = [
+const MODULES: [(&str, u8); 33] = [
     ("error", 0),
     ("ids", 0),
     ("json", 0),
@@ -21,6 +21,7 @@ const MODULES: [(&str, u8); 32] = [
     ("events", 1),
     ("db", 1),
     ("cache", 1),
+    ("bert", 1),
     ("embeddings", 1),
     ("http", 1),
     ("app", 1),

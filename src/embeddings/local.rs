@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{Encoding, PostProcessor, Tokenizer, TruncationDirection};
 
-use super::bert::{self, Bert};
-use super::checkpoint::Config;
-use super::kernels;
+use crate::bert::{self, Bert, Config, Precision, Weights, Window};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -34,10 +32,11 @@ pub struct LocalModel {
 impl LocalModel {
     /// Reads the folder; errors name the file and what is wrong with it, in one line.
     pub fn load(folder: &Path) -> Result<Self> {
-        // One forward pass stays on one thread: a short text is too little work to share, and
-        // callers bring their own threads. The products run through `gemm`, whose only switch
-        // is this size from which it would call in others.
-        gemm::set_threading_threshold(usize::MAX);
+        Self::load_with(folder, Precision::of_this_processor())
+    }
+
+    /// The same with weights in this precision.
+    pub fn load_with(folder: &Path, precision: Precision) -> Result<Self> {
         let files = Files::read(folder)?;
         let config = files.parse(CONFIG, &files.config, Config::parse)?;
         let pooling = match &files.pooling {
@@ -51,7 +50,8 @@ impl LocalModel {
         let window_tokens = files.window_tokens(&config, truncation)?;
         let (bert, revision) = std::thread::scope(|scope| {
             let revision = scope.spawn(|| files.revision());
-            let bert = files.parse(WEIGHTS, &files.weights, |file| Bert::load(&config, file));
+            let bert =
+                files.parse(WEIGHTS, &files.weights, |file| Bert::load(&config, &Weights::new(file)?, precision));
             (bert, revision.join())
         });
         Ok(Self {
@@ -84,12 +84,12 @@ impl LocalModel {
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<Vec<f32>>>> {
         let windows = texts.iter().map(|text| self.windows(text)).collect::<Result<Vec<_>>>()?;
         let counts: Vec<usize> = windows.iter().map(Vec::len).collect();
-        let windows: Vec<Vec<u32>> = windows.into_iter().flatten().collect();
+        let windows: Vec<Window> = windows.into_iter().flatten().collect();
         let mut vectors = Vec::with_capacity(windows.len());
         for batch in bert::batches(&windows) {
             let mut rows = self.bert.forward(batch)?.into_iter();
             for window in batch {
-                let rows: Vec<f32> = rows.by_ref().take(window.len() * self.dims).collect();
+                let rows: Vec<f32> = rows.by_ref().take(window.tokens() * self.dims).collect();
                 vectors.push(self.pooling.pool(&rows, self.dims));
             }
         }
@@ -97,7 +97,7 @@ impl LocalModel {
         Ok(counts.into_iter().map(|count| vectors.by_ref().take(count).collect()).collect())
     }
 
-    fn windows(&self, text: &str) -> Result<Vec<Vec<u32>>> {
+    fn windows(&self, text: &str) -> Result<Vec<Window>> {
         let room = self.window_tokens - special_tokens(&self.tokenizer);
         // Cut here because the tokenizer's own truncation gives up after the second window.
         let windows = self.tokenizer.encode_fast(text, false).and_then(|mut all| {
@@ -108,7 +108,8 @@ impl LocalModel {
         });
         let first = windows.map_err(|error| anyhow!("cannot tokenize: {error}"))?;
         let windows = std::iter::once(&first).chain(first.get_overflowing());
-        Ok(windows.map(|window| window.get_ids().to_vec()).collect())
+        let window = |window: &Encoding| Window { ids: window.get_ids().to_vec(), types: vec![0; window.len()] };
+        Ok(windows.map(window).collect())
     }
 }
 
@@ -141,9 +142,9 @@ impl Pooling {
         let mut vector = rows[..dims].to_vec();
         if *self == Self::Mean {
             // The sum points where the mean does, and only the direction is kept.
-            rows[dims..].chunks_exact(dims).for_each(|row| kernels::add(&mut vector, row));
+            rows[dims..].chunks_exact(dims).for_each(|row| bert::add(&mut vector, row));
         }
-        kernels::normalize(&mut vector);
+        bert::normalize(&mut vector);
         vector
     }
 }

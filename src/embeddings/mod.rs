@@ -2,11 +2,8 @@
 //! in threads of this process, and endpoints that are called. It owns their deadlines and the
 //! checks of what they return. A cache stands in front of all of it.
 
-mod bert;
 mod cached;
-mod checkpoint;
 mod hashed;
-mod kernels;
 mod local;
 mod metrics;
 mod openai;
@@ -40,7 +37,7 @@ const TEXT_FORM: u32 = 1;
 pub type Windows = Vec<Vec<f32>>;
 
 /// Texts handed to one worker at a time: small enough that a query need not wait long behind a batch.
-const TEXTS_A_JOB: usize = 16;
+const TEXTS_A_JOB: usize = 8;
 
 const HASHED_DIMS: usize = 384;
 

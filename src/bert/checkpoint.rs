@@ -1,8 +1,9 @@
 //! What a BERT checkpoint is made of: `config.json` and the tensors of `model.safetensors`.
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::safetensors::SliceSafetensors;
-use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 /// The parts of `config.json` that the network depends on.
@@ -56,34 +57,40 @@ impl Config {
 
 /// The tensors of a safetensors file, by the names `BertModel` gives them.
 pub struct Weights<'a> {
-    file: SliceSafetensors<'a>,
+    file: SafeTensors<'a>,
     prefix: &'static str,
 }
 
 impl<'a> Weights<'a> {
     /// Reads the directory of the file. Names may stand under the prefix `bert.`.
     pub fn new(file: &'a [u8]) -> Result<Self> {
-        let file = SliceSafetensors::new(file).context("not a complete safetensors file")?;
-        let prefixed = file.get("bert.embeddings.word_embeddings.weight").is_ok();
+        let file = SafeTensors::deserialize(file).context("not a complete safetensors file")?;
+        let prefixed = file.tensor("bert.embeddings.word_embeddings.weight").is_ok();
         let prefix = if prefixed { "bert." } else { "" };
         Ok(Self { file, prefix })
     }
 
-    /// A tensor as `f32`, which must have the `shape` that the configuration implies.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+    /// The numbers of a tensor, row by row; it must have the `shape` that the configuration implies.
+    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let mut stored = format!("{}{name}", self.prefix);
-        if self.file.get(&stored).is_err() {
+        if self.file.tensor(&stored).is_err() {
             // Checkpoints from the TensorFlow days name the parts of a LayerNorm differently.
             stored = stored.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         }
-        let tensor = self.file.load(&stored, &Device::Cpu);
+        let tensor = self.file.tensor(&stored);
         let tensor = tensor.with_context(|| format!("tensor {name} cannot be read"))?;
-        ensure!(tensor.dims() == shape, "tensor {name} is {:?} where {shape:?} is expected", tensor.dims());
-        Ok(tensor.to_dtype(DType::F32)?)
+        ensure!(tensor.shape() == shape, "tensor {name} is {:?} where {shape:?} is expected", tensor.shape());
+        floats(&tensor).with_context(|| format!("tensor {name} is of type {:?}", tensor.dtype()))
     }
+}
 
-    /// The numbers of a tensor, row by row.
-    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        Ok(self.tensor(name, shape)?.flatten_all()?.to_vec1()?)
+/// None for types that hold no floating-point numbers, or that no checkpoint of BERT is kept in.
+fn floats(tensor: &TensorView) -> Option<Vec<f32>> {
+    let halves = tensor.data().chunks_exact(2).map(|b| [b[0], b[1]]);
+    match tensor.dtype() {
+        Dtype::F32 => Some(tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        Dtype::F16 => Some(halves.map(|b| f16::from_le_bytes(b).to_f32()).collect()),
+        Dtype::BF16 => Some(halves.map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+        _ => None,
     }
 }
