@@ -6,7 +6,6 @@ use std::ops::Range;
 use anyhow::Result;
 use half::bf16;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
-use rten_tensor::prelude::*;
 use rten_tensor::{Matrix, NdTensorView};
 
 use super::checkpoint::Weights;

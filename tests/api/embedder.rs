@@ -1,7 +1,14 @@
 //! The local embedding model: equal to the reference, and unmoved by how texts come to it.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use cairn::bert::Precision;
-use cairn::embeddings::LocalModel;
+use cairn::cache::Owner;
+use cairn::config::Config;
+use cairn::embeddings::{Embedder, LocalModel};
+use cairn::ids::TenantId;
+use cairn::rates::Budget;
 use serde_json::Value;
 
 use crate::harness::runtime_dir;
@@ -80,4 +87,26 @@ fn a_folder_that_is_no_model_is_refused_in_one_line() {
         panic!("an empty folder is no model");
     };
     assert!(format!("{error:#}").contains("config.json"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_goes_ahead_of_a_bulk_that_is_being_embedded() {
+    let mut config = Config { runtime_dir: runtime_dir(), ..Config::default() };
+    config.embeddings.threads = 1;
+    let embedder = Arc::new(Embedder::start(&config).expect("the fetched model loads"));
+    let owner = Owner { tenant: TenantId::new(), secret: None, budget: Budget::default() };
+    let texts: Vec<String> = (0..800).map(|index| format!("stone {index}")).collect();
+    let (bulk, of_bulk, began) = (embedder.clone(), owner, Instant::now());
+    let bulk = tokio::spawn(async move { bulk.embed_texts(&of_bulk, texts).await.map(|_| began.elapsed()) });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut longest = Duration::ZERO;
+    for query in ["a heron", "a kettle", "a lighthouse"] {
+        let began = Instant::now();
+        embedder.embed_query(&owner, query).await.expect("embeds");
+        longest = longest.max(began.elapsed());
+    }
+    assert!(!bulk.is_finished(), "the bulk was too short to wait behind");
+    let whole = bulk.await.expect("a task").expect("embeds");
+    // A hundred jobs, of which a query may meet one; what else runs on the machine may slow down either.
+    assert!(longest < whole / 5, "{longest:?} behind a bulk of {whole:?}");
 }

@@ -30,11 +30,12 @@ struct Case {
     query: bool,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
+    Case { name: "a query of 6 words", texts: 1, words: 6, query: true },
     Case { name: "a query of 12 words", texts: 1, words: 12, query: true },
     Case { name: "a memory of 200 words", texts: 1, words: 200, query: false },
-    Case { name: "32 memories of 12 words", texts: 32, words: 12, query: false },
-    Case { name: "32 memories of 40 words", texts: 32, words: 40, query: false },
+    Case { name: "128 memories of 12 words", texts: 128, words: 12, query: false },
+    Case { name: "128 memories of 30 words", texts: 128, words: 30, query: false },
 ];
 
 pub async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
