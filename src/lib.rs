@@ -9,6 +9,7 @@ pub mod words; // bounded texts, names, metadata
 pub mod config; // settings, plain data
 pub mod telemetry; // log and metrics
 pub mod sabotage; // guards that a chaos build can switch off
+pub mod breaker; // stops asking what fails
 
 // Tools: know no feature.
 pub mod secrets; // what is sealed with the operator's key
@@ -20,6 +21,7 @@ pub mod db; // pools, tenant-bound connections, the write transaction, migration
 pub mod cache; // what was computed, kept as long as it is proved fresh
 pub mod bert; // the network of local models
 pub mod embeddings; // text to vectors
+pub mod rerank; // a second look at the best candidates
 pub mod http; // what routes share: errors, bodies, pages, ETags
 pub mod app; // all of the above, built once
 

@@ -73,6 +73,10 @@ impl<'a> Weights<'a> {
     /// The numbers of a tensor, row by row; it must have the `shape` that the configuration implies.
     pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let mut stored = format!("{}{name}", self.prefix);
+        if self.file.tensor(name).is_ok() {
+            // What stands on top of the network, as a classifier, has no prefix.
+            stored = name.to_owned();
+        }
         if self.file.tensor(&stored).is_err() {
             // Checkpoints from the TensorFlow days name the parts of a LayerNorm differently.
             stored = stored.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");

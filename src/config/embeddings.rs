@@ -105,7 +105,7 @@ impl Embeddings {
         }
         endpoint(&self.base_url)?;
         if let Some(key) = &self.api_key {
-            key.header()?;
+            key.header("embeddings.api_key")?;
         }
         in_range("max_input_tokens", self.max_input_tokens, 64, 1_000_000)?;
         in_range("max_call_inputs", self.max_call_inputs, 1, 2_048)?;
@@ -150,13 +150,13 @@ fn endpoint(base: &str) -> anyhow::Result<Url> {
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// `Authorization`, marked so that nothing on its way prints it; None where the key is empty.
-    pub fn header(&self) -> anyhow::Result<Option<HeaderValue>> {
+    /// `Authorization`, marked so that nothing on its way prints it; None where the key is empty. Errors name the setting.
+    pub fn header(&self, setting: &str) -> anyhow::Result<Option<HeaderValue>> {
         if self.0.is_empty() {
             return Ok(None);
         }
         if !self.0.bytes().all(|byte| byte.is_ascii_graphic()) {
-            bail!("configuration: setting embeddings.api_key: must be printable ASCII without spaces");
+            bail!("configuration: setting {setting}: must be printable ASCII without spaces");
         }
         let mut header = HeaderValue::from_str(&format!("Bearer {}", self.0))?;
         header.set_sensitive(true);

@@ -8,6 +8,7 @@ mod jobs;
 mod limits;
 mod rates;
 mod recall;
+mod rerank;
 mod telemetry;
 mod usage;
 mod warmups;
@@ -31,6 +32,7 @@ pub use jobs::Jobs;
 pub use limits::Limits;
 pub use rates::Rates;
 pub use recall::Recall;
+pub use rerank::{Rerank, RerankerName};
 pub use telemetry::Telemetry;
 pub use usage::Usage;
 pub use warmups::Warmups;
@@ -50,6 +52,7 @@ pub struct Config {
     pub cache: Cache,
     pub auth: Auth,
     pub embeddings: Embeddings,
+    pub rerank: Rerank,
     pub limits: Limits,
     pub usage: Usage,
     pub jobs: Jobs,
@@ -132,6 +135,7 @@ impl Default for Config {
             cache: Cache::default(),
             auth: Auth::default(),
             embeddings: Embeddings::default(),
+            rerank: Rerank::default(),
             limits: Limits::default(),
             usage: Usage::default(),
             jobs: Jobs::default(),
@@ -252,6 +256,7 @@ impl Config {
         self.auth.validate()?;
         self.cache.validate()?;
         self.embeddings.validate()?;
+        self.rerank.validate()?;
         self.limits.validate()?;
         self.warmups.validate()?;
         self.telemetry.validate()?;
@@ -290,9 +295,15 @@ impl Config {
     }
 }
 
-const SECRET_SETTINGS: [&str; 2] = ["secret_key", "embeddings.api_key"];
-const URL_SETTINGS: [&str; 5] =
-    ["database.url", "database.owner_url", "cache.redis_url", "embeddings.base_url", "telemetry.otlp_endpoint"];
+const SECRET_SETTINGS: [&str; 3] = ["secret_key", "embeddings.api_key", "rerank.api_key"];
+const URL_SETTINGS: [&str; 6] = [
+    "database.url",
+    "database.owner_url",
+    "cache.redis_url",
+    "embeddings.base_url",
+    "rerank.url",
+    "telemetry.otlp_endpoint",
+];
 
 /// One setting in force: its name, its value with secrets blotted out, and where it comes from.
 pub struct Setting {

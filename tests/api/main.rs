@@ -26,12 +26,14 @@ mod openapi;
 mod optional;
 mod recall;
 mod redis;
+mod rerank;
 mod restore;
 mod security;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "tests/chaos uses the rest")]
 mod support;
 mod tenants;
+mod tiny_bert;
 mod tokens;
 mod usage;
 mod warmups;

@@ -9,8 +9,8 @@ use anyhow::anyhow;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 
-use super::breaker::{Breaker, Passage};
 use super::{Deadline, Failure};
+use crate::breaker::{Breaker, Passage};
 use crate::config::Embeddings;
 use crate::ids::TenantId;
 

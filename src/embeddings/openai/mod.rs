@@ -4,7 +4,6 @@
 //! What comes back is checked before anyone sees it, and nothing that is said of a failure holds the
 //! key or the words of the provider.
 
-mod breaker;
 mod health;
 mod lane;
 mod split;

@@ -69,7 +69,9 @@ pub struct Call {
 impl Wire {
     pub fn new(settings: &Embeddings, dims: usize) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
-        if let Some(header) = settings.api_key.as_ref().map(ApiKey::header).transpose()?.flatten() {
+        if let Some(header) =
+            settings.api_key.as_ref().map(|key| key.header("embeddings.api_key")).transpose()?.flatten()
+        {
             headers.insert(AUTHORIZATION, header);
         }
         let http = Client::builder()
