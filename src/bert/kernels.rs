@@ -208,8 +208,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
             *lane += x * y;
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    lanes.iter().sum::<f32>() + rest
+    let mut rest = 0.0;
+    for (x, y) in a_rest.iter().zip(b_rest) {
+        rest += x * y;
+    }
+    for lane in lanes {
+        rest += lane;
+    }
+    rest
 }
 
 // A float sum has a fixed order; independent partial sums are what lets it vectorise.

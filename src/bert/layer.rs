@@ -77,7 +77,11 @@ fn attention(products: &Products, qkv: &[f32], lengths: &[usize], heads: usize) 
             products.multiply(part(0)?, part(1)?.transposed(), shares)?;
             vectorised(
                 #[inline(always)]
-                || shares.chunks_exact_mut(length).for_each(kernels::softmax),
+                || {
+                    for row in shares.chunks_exact_mut(length) {
+                        kernels::softmax(row);
+                    }
+                },
             );
             products.multiply(NdTensorView::from_data([length, length], &*shares), part(2)?, values)?;
             let rows = mixed[start * hidden..].chunks_exact_mut(hidden);

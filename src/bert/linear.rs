@@ -131,7 +131,9 @@ impl Linear {
                 vectorised(
                     #[inline(always)]
                     || {
-                        y.chunks_exact_mut(width).enumerate().for_each(|(index, row)| finish(index, row, &self.bias));
+                        for (index, row) in y.chunks_exact_mut(width).enumerate() {
+                            finish(index, row, &self.bias);
+                        }
                     },
                 );
             }
