@@ -30,5 +30,5 @@ pub use service::{
     Outcome, Remembered, check_model, clear_circle, erase_author, purge_expired, purge_removals, unshare_all_of,
 };
 pub use store::find_many;
-pub use text::{is_stop_word, terms};
+pub use text::{indexed_text, is_stop_word, terms};
 pub use thread::Thread;

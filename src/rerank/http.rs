@@ -80,7 +80,8 @@ impl Http {
         let request = Request { model: self.model.as_deref(), query, documents, top_n: documents.len() };
         match self.guarded(tenant, &request).await {
             Err(Failure { passing: true, .. }) => {
-                tokio::time::sleep(PAUSE.mul_f64(rand::rng().random())).await;
+                let pause = PAUSE.mul_f64(rand::rng().random());
+                tokio::time::sleep(pause).await;
                 self.guarded(tenant, &request).await.map_err(|failure| failure.cause)
             }
             outcome => outcome.map_err(|failure| failure.cause),

@@ -38,6 +38,7 @@ pub struct Reranker {
     metrics: Metrics,
     deadline: Duration,
     top: usize,
+    name: String,
 }
 
 impl Reranker {
@@ -50,7 +51,14 @@ impl Reranker {
             RerankerName::Http => Provider::Http(Box::new(Http::new(settings)?)),
         };
         let deadline = Duration::from_millis(settings.deadline_ms);
-        Ok(Some(Self { provider, metrics, deadline, top: settings.top }))
+        let place = settings.model.as_deref().or(settings.url.as_deref()).unwrap_or_default();
+        let name = format!("{:?}:{place}:{}", settings.provider, settings.top);
+        Ok(Some(Self { provider, metrics, deadline, top: settings.top, name }))
+    }
+
+    /// By whom, and how many: what decides the order that answers have.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How many candidates it is meant for.

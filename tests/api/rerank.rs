@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::harness::TestApp;
 use crate::tiny_bert::TinyBert;
 
 const KEY: &str = "sk-Heron-0123456789";
@@ -201,4 +202,60 @@ fn a_folder_that_is_no_cross_encoder_is_refused_in_one_line_that_names_the_setti
     };
     let error = format!("{error:#}");
     assert!(error.contains("rerank.model") && error.contains("config.json") && !error.contains('\n'), "{error}");
+}
+
+/// An instance whose recalls are reranked there.
+async fn reranking(endpoint: &Endpoint) -> TestApp {
+    let url = endpoint.url.clone();
+    TestApp::start_with(move |config| {
+        config.rerank.provider = RerankerName::Http;
+        config.rerank.url = Some(url);
+        config.rerank.deadline_ms = 1_000;
+        config.rerank.top = 3;
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recall_takes_the_order_of_the_reranker_for_the_best_and_keeps_its_own_behind() {
+    let endpoint = Endpoint::start([results(&[0.1, 0.3, 0.9])]).await;
+    let app = reranking(&endpoint).await;
+    let tenant = app.new_tenant().await;
+    for n in 0..5 {
+        tenant.remember("ada", &format!("kettle{}", " lamp".repeat(n))).await;
+    }
+    let own = json!({"query": "kettle", "explain": {"without": ["rerank"]}});
+    let own = tenant.recalled("ada", own).await;
+    assert_eq!(endpoint.calls(), 0, "nobody was asked");
+    let answer = tenant.recall("ada", json!({"query": "kettle", "explain": true, "k": 4})).await;
+    let contents: Vec<&str> = answer["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .filter_map(|one| one["memory"]["content"].as_str())
+        .collect();
+    assert_eq!(contents, [&own[2], &own[1], &own[0], &own[3]]);
+    assert_eq!(answer["results"][0]["explain"]["rerank"], json!(0.9_f32 as f64));
+    assert_eq!(answer["results"][3]["explain"]["rerank"], Value::Null);
+    // What is wanted is cut from what was judged, not the other way round.
+    let one = tenant.recalled("ada", json!({"query": "kettle", "k": 1})).await;
+    assert_eq!(one, [own[2].clone()]);
+    assert_eq!(endpoint.calls(), 2);
+    tenant.recalled("ada", json!({"query": "kettle", "k": 1})).await;
+    assert_eq!(endpoint.calls(), 2, "an answer in the cache is in its order already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reranker_that_fails_costs_its_order_and_a_warning_and_nothing_is_kept() {
+    let endpoint = Endpoint::start([say(500, "no"), say(500, "no"), results(&[0.1, 0.9])]).await;
+    let app = reranking(&endpoint).await;
+    let tenant = app.new_tenant().await;
+    tenant.remember("ada", "kettle").await;
+    tenant.remember("ada", "kettle lamp").await;
+    let answer = tenant.recall("ada", json!({"query": "kettle"})).await;
+    assert_eq!(answer["warnings"][0]["code"], "reranking_unavailable");
+    assert_eq!(answer["results"][0]["memory"]["content"], "kettle");
+    let answer = tenant.recall("ada", json!({"query": "kettle"})).await;
+    assert_eq!(answer["warnings"], json!([]), "it was asked again");
+    assert_eq!(answer["results"][0]["memory"]["content"], "kettle lamp");
 }

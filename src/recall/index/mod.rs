@@ -1,7 +1,6 @@
 //! Scopes in memory: vectors to multiply, words to look up, columns to filter by. An index is a copy of a scope at one
 //! commit and is used only where its tag is the one that Postgres has: see `scopes`. Postgres stays the truth.
 
-mod follow;
 mod metrics;
 mod scope;
 mod scopes;
@@ -10,7 +9,6 @@ mod store;
 mod vectors;
 mod words;
 
-pub use follow::follow;
 pub use metrics::Metrics;
 pub use scopes::{Held, HotScopes, Seen};
 pub use search::{Wanted, pool};

@@ -86,6 +86,8 @@ pub struct Explain {
     pub rank_lexical: Option<usize>,
     /// It says the same as a better one, and so comes after all that do not.
     pub duplicate: bool,
+    /// What the reranker says of it, where there is one: results are in this order, and keep their scores.
+    pub rerank: Option<f64>,
 }
 
 /// Something the caller should know about an answer.

@@ -45,6 +45,8 @@ pub enum Rule {
     Duplicates,
     Recency,
     Importance,
+    /// The best candidates are put in order once more, by the reranker, where the settings name one.
+    Rerank,
 }
 
 impl Rule {

@@ -100,6 +100,7 @@ pub fn rank(pool: &Pool, ranking: &Ranking<'_>) -> Vec<Ranked> {
             rank_semantic: by_meaning.get(&candidate.id).copied(),
             rank_lexical: by_words.get(&candidate.id).copied(),
             duplicate: false,
+            rerank: None,
         };
         let score = score(*own, &explain, ranking.rules);
         order.push((candidate, Ranked { id: candidate.id, scope: candidate.scope, score, explain }));

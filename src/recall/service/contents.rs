@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::ids::{MemoryId, ScopeId, TenantId};
 use crate::memories::{Memory, Proof, find_many};
 use crate::recall::model::Recalled;
-use crate::recall::pack;
 use crate::recall::rank::Ranked;
 use crate::recall::service::search::Hunt;
 use crate::recall::service::{Asker, Place, Question, stamp};
@@ -28,11 +27,10 @@ pub(super) fn proven(question: &Question, pin: &str, proof: &Proof) -> Proven {
     Proven { stamp, now: millis(proof.now), valid_until }
 }
 
-/// The results, as many as the request has room for.
+/// What is known of the best, in their order.
 pub(super) async fn results(conn: &mut TenantConn, hunt: &Hunt, best: Vec<Ranked>) -> Result<Vec<Recalled>> {
     let Question { owner, places, request, .. } = &*hunt.question;
-    let results = contents(conn, owner.tenant, places, best, request.explain.is_wanted()).await?;
-    Ok(pack::within_budget(results, request.token_budget, |result| pack::tokens(&result.memory)))
+    contents(conn, owner.tenant, places, best, request.explain.is_wanted()).await
 }
 
 /// The final read, under row security: the second layer of isolation.

@@ -2,6 +2,7 @@
 //! how an answer is computed.
 
 mod contents;
+mod follow;
 mod from_index;
 mod from_postgres;
 mod hot;
@@ -20,9 +21,10 @@ use crate::circles::RecallCounts;
 use crate::error::{Error, Result};
 use crate::ids::{ExternalId, ScopeId, Tag};
 use crate::recall::canonical::RecallKey;
-use crate::recall::index::{HotScopes, Metrics, follow};
+use crate::recall::index::{HotScopes, Metrics};
 use crate::recall::model::{Mode, RecallRequest, Via, ViaKind, Within};
 use crate::recall::service::search::compute;
+use crate::rerank::{self, Reranker};
 use crate::usage::{Recalled, Recorder};
 
 /// Everything that decides how an answer is made and written.
@@ -71,6 +73,7 @@ pub struct Engine {
     pub app: Arc<App>,
     /// None: the settings give it no memory.
     index: Option<Arc<HotScopes>>,
+    reranker: Option<Reranker>,
     metrics: Metrics,
 }
 
@@ -80,9 +83,18 @@ impl Engine {
         let index = HotScopes::new(&app.config.recall, metrics.clone()).map(Arc::new);
         if let Some(index) = index.clone() {
             let heard = app.bus.subscribe("hot_index");
-            app.accompany(|ending| follow(index, heard, ending));
+            app.accompany(|ending| follow::follow(index, heard, ending));
         }
-        Ok(Arc::new(Self { app, index, metrics }))
+        let judging = rerank::Metrics::new()?;
+        judging.collectors().into_iter().try_for_each(|collector| app.metrics.register(collector))?;
+        let reranker = Reranker::start(&app.config, judging)?;
+        Ok(Arc::new(Self { app, index, reranker, metrics }))
+    }
+
+    /// What answers are made with: the model of vectors, and the reranker.
+    fn pin(&self, of_vectors: &str) -> String {
+        let Some(reranker) = &self.reranker else { return of_vectors.to_owned() };
+        format!("{of_vectors}/{}", reranker.name())
     }
 }
 
@@ -145,7 +157,7 @@ pub async fn warm(engine: Arc<Engine>, caller: &Caller, request: RecallRequest) 
         Some(_) => of_circle(caller, request)?,
         None => of_agent(caller, request)?,
     };
-    let (sought, question) = (sought(caller, key, &question), Arc::new(question));
+    let (sought, question) = (sought(&engine, caller, key, &question), Arc::new(question));
     let embedding = Arc::new(OnceLock::new());
     let warmth = engine.app.cache.warm(sought, |to_keep| {
         let (engine, question, embedding) = (engine.clone(), question.clone(), embedding.clone());
@@ -188,8 +200,9 @@ fn of_circle(caller: &Caller, request: RecallRequest) -> Result<(RecallKey, Ques
     Ok((key, Question { owner: caller.owner(), asker: None, places, request, asked_at: caller.checked_at }))
 }
 
-fn sought(caller: &Caller, key: RecallKey, question: &Question) -> Sought<RecallKey> {
-    let stamp = stamp(&caller.embedding_pin, caller.tenant_tag, question.asker, &question.places);
+fn sought(engine: &Engine, caller: &Caller, key: RecallKey, question: &Question) -> Sought<RecallKey> {
+    let pin = engine.pin(&caller.embedding_pin);
+    let stamp = stamp(&pin, caller.tenant_tag, question.asker, &question.places);
     let searched = question.places.iter().map(|place| place.scope);
     Sought {
         owner: question.owner,
@@ -207,7 +220,7 @@ async fn answer(
     caller: &Caller,
     (key, question): (RecallKey, Question),
 ) -> Result<Answer> {
-    let (sought, question) = (sought(caller, key, &question), Arc::new(question));
+    let (sought, question) = (sought(&engine, caller, key, &question), Arc::new(question));
     let computed = |to_keep| compute(engine.clone(), question.clone(), to_keep);
     let answer = engine.app.cache.through(sought, computed).await?;
     let circles = question.places.iter().filter(|place| place.via.kind == ViaKind::Circle);
