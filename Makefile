@@ -18,7 +18,7 @@ fuzz: runtime ## Feed every parser for MINUTES=10 each, then ask a server 100,00
 	scripts/fuzz $(MINUTES)
 
 chaos: runtime ## Break everything under load for MINUTES=10, then each guard; kill 100 times; prints figures.
-	CAIRN_CHAOS_MINUTES=$(MINUTES) cargo test --test chaos -- --ignored --nocapture --exact runs::no_schedule_of_faults_makes_an_answer_stale
+	CAIRN_CHAOS_MINUTES=$(MINUTES) cargo test --features sabotage --test chaos -- --ignored --nocapture --exact runs::no_schedule_of_faults_makes_an_answer_stale
 	cargo test --features sabotage --test chaos -- --ignored --nocapture --test-threads 1 controls restore
 	CAIRN_CHAOS_MINUTES=$(MINUTES) cargo test --test chaos -- --ignored --nocapture --test-threads 1 jobs::
 	cargo test --test api -- --ignored --nocapture --test-threads 1 optional::

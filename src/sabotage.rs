@@ -14,6 +14,10 @@ pub enum Guard {
     RandomTag,
     /// `membership`: whoever passed the gate as a member of a circle is believed to be one ever after.
     Membership,
+    /// `index_tag`: scopes in memory are searched without comparing their tags.
+    IndexTag,
+    /// `index_stays`: scopes leave memory at random. No guard: nobody may notice.
+    IndexStays,
 }
 
 /// Whether this process was told to do without a guard.
@@ -26,6 +30,8 @@ pub fn is_off(guard: Guard) -> bool {
             Ok("flight_stamp") => Some(Guard::FlightStamp),
             Ok("random_tag") => Some(Guard::RandomTag),
             Ok("membership") => Some(Guard::Membership),
+            Ok("index_tag") => Some(Guard::IndexTag),
+            Ok("index_stays") => Some(Guard::IndexStays),
             _ => None,
         });
     *CHOSEN == Some(guard)

@@ -59,6 +59,9 @@ pub struct Via {
 pub struct Explain {
     pub semantic: Option<f64>,
     pub lexical: Option<f64>,
+    pub speaker: Option<f64>,
+    pub date: Option<f64>,
+    pub thread: Option<f64>,
     pub recency: f64,
     pub importance: f64,
     pub rank_semantic: Option<u64>,

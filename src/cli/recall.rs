@@ -75,8 +75,11 @@ fn table(results: &[Found], explain: bool, width: Option<usize>) -> Table {
     table
 }
 
+/// The columns that explain a score.
+const PARTS: [&str; 7] = ["semantic", "lexical", "speaker", "date", "thread", "recency", "importance"];
+
 fn header(explain: bool) -> Vec<String> {
-    let parts: &[&str] = if explain { &["semantic", "lexical", "recency", "importance"] } else { &[] };
+    let parts: &[&str] = if explain { &PARTS } else { &[] };
     let names = ["score", "date", "speaker", "via"].into_iter().chain(parts.iter().copied());
     names.chain(["content"]).map(str::to_owned).collect()
 }
@@ -93,7 +96,7 @@ fn row(found: &Found, explain: bool) -> Vec<String> {
     ];
     match &found.explain {
         Some(parts) if explain => row.extend(explained(parts)),
-        _ if explain => row.extend(std::iter::repeat_n(String::new(), 4)),
+        _ if explain => row.extend(std::iter::repeat_n(String::new(), PARTS.len())),
         _ => {}
     }
     row.push(printable(&memory.content));
@@ -101,7 +104,7 @@ fn row(found: &Found, explain: bool) -> Vec<String> {
 }
 
 /// Each part, and in brackets the place it alone would give.
-fn explained(parts: &Explain) -> [String; 4] {
+fn explained(parts: &Explain) -> [String; PARTS.len()] {
     let part = |value: Option<f64>, rank: Option<u64>| match (value, rank) {
         (Some(value), Some(rank)) => format!("{value:.3} ({rank})"),
         (Some(value), None) => format!("{value:.3}"),
@@ -110,6 +113,9 @@ fn explained(parts: &Explain) -> [String; 4] {
     [
         part(parts.semantic, parts.rank_semantic),
         part(parts.lexical, parts.rank_lexical),
+        part(parts.speaker, None),
+        part(parts.date, None),
+        part(parts.thread, None),
         format!("{:.3}", parts.recency),
         format!("{:.2}", parts.importance),
     ]

@@ -91,7 +91,7 @@ async fn recall_prints_a_table_and_eval_a_report() {
     assert!(output.status.success() && text(&output).contains("duplicates"), "{}", text(&output));
     let report = std::fs::read_to_string(folder.path().join("report.json")).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("JSON");
-    assert_eq!(report["without"].as_object().map(|without| without.len()), Some(9), "eight rules, and bare: {report}");
+    assert_eq!(report["without"].as_object().map(|without| without.len()), Some(10), "nine rules, and bare: {report}");
 
     let recall = ["recall", "red wheelbarrow", "--agent", "eval-garden", "--k", "2", "--explain"];
     let output = cairn(&app, &tenant, folder.path(), &recall).await;

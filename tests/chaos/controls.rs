@@ -39,6 +39,12 @@ async fn a_write_that_leaves_the_stamps_as_they_are_is_noticed() {
     is_missed("forget_bump", Weather::Faults { tempo: 0.5 }, Habit::Mixed).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute; `make chaos`"]
+async fn memory_searched_without_a_look_at_its_tags_is_noticed() {
+    is_missed("index_tag", Weather::Faults { tempo: 0.5 }, Habit::Mixed).await;
+}
+
 /// Slow searches have more callers that wait for them.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a minute; `make chaos`"]

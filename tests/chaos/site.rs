@@ -62,7 +62,8 @@ impl Site {
         let mut settings = settings();
         settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let mut instances = Vec::new();
-        for _ in 0..INSTANCES {
+        for index in 0..INSTANCES {
+            let settings: Vec<_> = in_memory(index).into_iter().chain(settings.iter().cloned()).collect();
             instances.push(instance(&settings, &postgres, &database, &cache, &provider).await);
         }
         Self { instances, postgres, database, cache, key: String::new(), _provider: provider }
@@ -95,6 +96,15 @@ fn settings() -> Vec<(&'static str, String)> {
     ];
     let runtime = ("CAIRN_RUNTIME_DIR", runtime_dir().display().to_string());
     settings.map(|(name, value)| (name, value.to_owned())).into_iter().chain([runtime]).collect()
+}
+
+/// One instance has scopes in memory, one has none, and one keeps losing them, in a build that can.
+fn in_memory(instance: usize) -> Option<(&'static str, String)> {
+    match instance {
+        0 => None,
+        1 => Some(("CAIRN_RECALL__HOT_INDEX_MB", "0".to_owned())),
+        _ => Some(("CAIRN_SABOTAGE", "index_stays".to_owned())),
+    }
 }
 
 async fn instance(

@@ -16,6 +16,7 @@ use crate::config::Recall;
 use crate::db::{Db, TenantConn};
 use crate::error::Result;
 use crate::ids::{MemoryId, ScopeId, Tag, TenantId};
+use crate::sabotage::{self, Guard};
 
 /// What was too large is not looked at again for so long.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -100,6 +101,9 @@ impl HotScopes {
 
     /// None: one of them is too large to be held.
     pub fn hold(&self, tenant: TenantId, scopes: &[ScopeId]) -> Option<Held> {
+        if sabotage::is_off(Guard::IndexStays) {
+            scopes.iter().filter(|_| rand::random_bool(0.25)).for_each(|scope| self.scopes.invalidate(scope));
+        }
         let held = scopes.iter().map(|scope| {
             let refused = self.refused.contains_key(scope);
             (!refused).then(|| (*scope, self.scopes.get_with(*scope, || Hot::of(tenant))))
@@ -220,7 +224,8 @@ impl HotScopes {
     /// Whether all of them are at these commits.
     pub fn is_at(&self, held: &Held, tags: &[Option<Tag>]) -> bool {
         let at = |hot: &Hot| hot.read().as_ref().map(|index| index.version.tag);
-        held.scopes.iter().zip(tags).all(|((_, hot), tag)| tag.is_some() && at(hot) == *tag)
+        let as_wanted = |one: Option<Tag>, wanted| one == wanted || sabotage::is_off(Guard::IndexTag);
+        held.scopes.iter().zip(tags).all(|((_, hot), tag)| at(hot).is_some_and(|at| as_wanted(Some(at), *tag)))
     }
 }
 

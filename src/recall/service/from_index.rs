@@ -12,6 +12,7 @@ use crate::recall::rank::Pool;
 use crate::recall::service::Engine;
 use crate::recall::service::contents::{proof, proven, results};
 use crate::recall::service::search::{Found, Hunt};
+use crate::sabotage::{self, Guard};
 use crate::telemetry::Stage;
 
 /// Scopes that change faster than they can be read are left to Postgres after so many tries.
@@ -69,5 +70,5 @@ fn search(index: &HotScopes, held: &Held, hunt: &Hunt, now: OffsetDateTime) -> O
 /// Whether nothing changed since: every scope is at the commit it was searched at, and nothing has expired.
 fn holds(proof: &Proof, tags: &[Tag], next_expiry: Option<OffsetDateTime>) -> bool {
     let same = proof.tags.len() == tags.len() && proof.tags.iter().zip(tags).all(|(now, then)| *now == Some(*then));
-    same && next_expiry.is_none_or(|at| at > proof.now)
+    (same || sabotage::is_off(Guard::IndexTag)) && next_expiry.is_none_or(|at| at > proof.now)
 }

@@ -210,8 +210,25 @@ fn sought(engine: &Engine, caller: &Caller, key: RecallKey, question: &Question)
         scopes: searched.chain(question.asker.map(|asker| asker.scope)).collect(),
         wanted: Wanted { stamp, now: millis(caller.checked_at) },
         cache: question.request.cache,
-        agree: |one, other| one == other,
+        agree,
     }
+}
+
+/// Whether two answers with one stamp agree. Which way they came does not matter, and what an approximate index misses
+/// is no mistake.
+fn agree(one: &[u8], other: &[u8]) -> bool {
+    if one == other {
+        return true;
+    }
+    let read = |answer| serde_json::from_slice::<serde_json::Value>(answer).unwrap_or_default();
+    let (mut one, mut other) = (read(one), read(other));
+    for answer in [&mut one, &mut other] {
+        if answer["approximate"] == true {
+            return true;
+        }
+        answer.as_object_mut().map(|answer| answer.remove("path"));
+    }
+    one == other
 }
 
 async fn answer(
@@ -289,4 +306,21 @@ fn stamp(pin: &str, tenant: Option<Tag>, asker: Option<Asker>, places: &[Place])
     let asker = asker.map(|asker| (&b"agent"[..], asker.tag));
     let scopes = scopes.iter().map(|(scope, tag)| (&scope.as_bytes()[..], *tag));
     Stamp::of(&format!("{}/{pin}", *RULES), [(&b"tenant"[..], tenant)].into_iter().chain(asker).chain(scopes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agree;
+
+    #[test]
+    fn answers_agree_whichever_way_they_came() {
+        let answer = |path: &str, score: f64, approximate: bool| {
+            serde_json::json!({"results": [{"score": score}], "approximate": approximate, "path": path}).to_string()
+        };
+        let memory = answer("hot_index", 0.5, false);
+        assert!(agree(memory.as_bytes(), answer("exact_scan", 0.5, false).as_bytes()));
+        assert!(!agree(memory.as_bytes(), answer("exact_scan", 0.25, false).as_bytes()));
+        assert!(agree(memory.as_bytes(), answer("approximate_index", 0.25, true).as_bytes()));
+        assert!(!agree(memory.as_bytes(), b"not an answer"));
+    }
 }

@@ -18,6 +18,8 @@ const LARGE: u64 = 500;
 fn small_threshold(config: &mut Config) {
     working(config);
     config.recall.exact_scope_max = LARGE;
+    // What is in memory needs no index.
+    config.recall.hot_index_mb = 0;
 }
 
 async fn stage() -> (TestApp, Tenant) {
