@@ -57,7 +57,7 @@ impl World {
 
     fn memory(&mut self) -> Value {
         let mut memory = json!({
-            "content": format!("{} {}{}", self.text(), self.memories.len(), if self.memories.len() % 3 == 0 { "?" } else { "" }),
+            "content": format!("{} {}{}", self.text(), self.memories.len(), if self.memories.len().is_multiple_of(3) { "?" } else { "" }),
             "kind": self.pick(&["fact", "event", "decision"]),
             "importance": f64::from(self.random.random_range(0..10u8)) / 10.0,
             "tags": *self.pick(&[&[][..], &["red"], &["blue", "red"], &["green"]]),

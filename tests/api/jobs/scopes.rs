@@ -45,7 +45,7 @@ async fn fill(client: &Client, agent: &str, memories: usize) -> Vec<String> {
 
 fn memory(n: usize) -> Value {
     let tags: Vec<&str> =
-        [("tenth", 10), ("hundredth", 100)].iter().filter(|tag| n % tag.1 == 0).map(|tag| tag.0).collect();
+        [("tenth", 10), ("hundredth", 100)].iter().filter(|tag| n.is_multiple_of(tag.1)).map(|tag| tag.0).collect();
     let content =
         format!("thing{} of colour{} in room{} was seen by person{} as number{n}", n % 40, n % 13, n % 7, n % 101);
     json!({"content": content, "tags": tags})
