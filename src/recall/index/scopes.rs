@@ -181,10 +181,11 @@ impl HotScopes {
         *slot = Some(index);
         std::mem::drop(slot);
         if after.abs_diff(before) > before / 8 {
-            // Weighed anew.
+            // Weighed anew, which may send others away.
             self.scopes.insert(head.scope_id, (*hot).clone());
+            self.scopes.run_pending_tasks();
+            self.metrics.holds(self.scopes.entry_count(), self.scopes.weighted_size() * 1024);
         }
-        self.metrics.holds(self.scopes.entry_count(), self.scopes.weighted_size() * 1024);
         true
     }
 

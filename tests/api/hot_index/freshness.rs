@@ -70,6 +70,32 @@ async fn a_scope_that_is_too_large_for_memory_is_left_to_postgres() {
     assert!(line(r#"cairn_hot_index_reads_total{outcome="refused"}"#).ends_with(" 1"), "{metrics}");
 }
 
+/// Scopes take turns in memory that has not room for all; what they take is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_holds_what_it_was_given_and_the_scope_asked_for_longest_ago_goes_first() {
+    let app = TestApp::start_with(|config| config.recall.hot_index_mb = 1).await;
+    let tenant = app.new_tenant().await;
+    for agent in ["ada", "bob", "eve"] {
+        for batch in 0..3 {
+            let memories = (0..100).map(|n| json!({"content": format!("kettle number {batch} {n}")}));
+            let memories = json!({"memories": memories.collect::<Vec<_>>()});
+            tenant.post(&format!("/v1/agents/{agent}/remember/batch"), memories).await.expect(200);
+        }
+    }
+    for agent in ["ada", "bob", "eve", "eve", "bob", "ada"] {
+        let answer = computed(&tenant, agent, json!({"query": "kettle", "k": 100})).await;
+        assert_eq!((path(&answer), scored(&answer).len()), ("hot_index", 100), "{agent}");
+    }
+    let metrics = app.stranger().get("/metrics").await.text;
+    let figure = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).expect(name);
+        line.rsplit(' ').next().expect("a figure").parse::<u64>().expect("a number")
+    };
+    let (bytes, evicted) = (figure("cairn_hot_index_bytes "), figure("cairn_hot_index_evictions_total "));
+    assert!((100_000..=1024 * 1024).contains(&bytes) && evicted >= 1, "{bytes} bytes, {evicted} evicted");
+    assert!(figure(r#"cairn_hot_index_reads_total{outcome="loaded"}"#) >= 4);
+}
+
 /// While writers write, an answer has all that was acknowledged before it was asked for, and nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_keep_up_with_writers() {
