@@ -47,7 +47,9 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
         include_str!("../candidates/semantic.rs"),
         include_str!("../candidates/lexical.rs"),
         include_str!("../candidates/features.rs"),
+        include_str!("../index/scope.rs"),
         include_str!("../index/search.rs"),
+        include_str!("../index/vectors.rs"),
         include_str!("../index/words.rs"),
         include_str!("contents.rs"),
         include_str!("from_index.rs"),
@@ -60,6 +62,7 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
         include_str!("../../memories/text.rs"),
         include_str!("../../memories/thread.rs"),
         include_str!("../../memories/filter/mod.rs"),
+        include_str!("../../memories/filter/accepts.rs"),
     ])
 });
 
