@@ -103,7 +103,8 @@ fn in_memory(instance: usize) -> Option<(&'static str, String)> {
     match instance {
         0 => None,
         1 => Some(("CAIRN_RECALL__HOT_INDEX_MB", "0".to_owned())),
-        _ => Some(("CAIRN_SABOTAGE", "index_stays".to_owned())),
+        _ if cfg!(feature = "sabotage") => Some(("CAIRN_SABOTAGE", "index_stays".to_owned())),
+        _ => None,
     }
 }
 
