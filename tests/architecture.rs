@@ -56,6 +56,7 @@ const ROLES: [(&str, &[&str]); 4] = [
             "role",
             "token",
             "text",
+            "language",
             "marks",
             "thread",
             "patch",

@@ -5,6 +5,7 @@ mod fields;
 mod model;
 mod patch;
 mod marks;
+mod language;
 mod text;
 mod thread;
 mod filter;

@@ -1,12 +1,10 @@
 //! What of a memory is embedded and indexed: `[date] speaker: content`, as far as these are given,
 //! and the words of it. Changing the form makes old vectors incomparable: see `embeddings::TEXT_FORM`.
 
-use std::cell::LazyCell;
-
-use rust_stemmers::{Algorithm, Stemmer};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::memories::fields::MemoryFields;
+use crate::memories::language::Stems;
 use crate::memories::marks::Mark;
 
 /// The text that stands for a memory in both searches.
@@ -32,21 +30,17 @@ pub fn indexed_terms(memory: &MemoryFields) -> Vec<i32> {
     terms
 }
 
-thread_local! {
-    static STEMMER: LazyCell<Stemmer> = const { LazyCell::new(|| Stemmer::create(Algorithm::English)) };
-}
-
 /// The words of a text as 32-bit hashes, repeats included, in ascending order: Unicode words in
-/// lower case, without the words that every text has, reduced to their stems (Snowball, English).
+/// lower case, without the words that every text has, reduced to their stems (see `language`).
 pub fn terms(text: &str) -> Vec<i32> {
-    let mut terms: Vec<i32> = STEMMER.with(|stemmer| {
-        let words = text.unicode_words().map(str::to_lowercase);
-        // Both halves of "Mel's" and "user_id" are words of their own.
-        let words: Vec<String> =
-            words.flat_map(|word| word.split(['\'', '’', '_']).map(str::to_owned).collect::<Vec<_>>()).collect();
-        let kept = words.iter().filter(|word| !word.is_empty() && !is_stop_word(word));
-        kept.map(|word| hash(&stemmer.stem(word))).collect()
-    });
+    // Both halves of "Mel's" and "user_id" are words of their own.
+    let words: Vec<String> = text.unicode_words().map(str::to_lowercase).collect();
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split(['\'', '’', '_'])).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let grammar = words.iter().filter(|word| is_stop_word(word)).count();
+    let stems = Stems::of(text, grammar as f64 / words.len().max(1) as f64);
+    let kept = words.iter().filter(|word| !is_stop_word(word));
+    let mut terms: Vec<i32> = kept.flat_map(|word| stems.each(word)).map(|stem| hash(&stem)).collect();
     terms.sort_unstable();
     terms
 }
@@ -88,6 +82,38 @@ mod tests {
         let terms = terms("stone on stone on stone, water");
         assert_eq!(terms.len(), 4);
         assert!(terms.is_sorted());
+    }
+
+    #[test]
+    fn forms_of_a_word_meet_in_other_languages() {
+        let cases = [
+            (
+                "Die alten Häuser in der Straße waren am Abend hell erleuchtet, und viele Kinder spielten davor.",
+                "Kind Haus",
+            ),
+            (
+                "Nous avons acheté des pommes et des poires au marché parce que les enfants aiment beaucoup les fruits.",
+                "pomme fruit",
+            ),
+            (
+                "Los niños jugaban en las calles de la ciudad mientras sus padres hablaban de las elecciones.",
+                "calle padre",
+            ),
+            ("Вчера мы покупали яблоки и груши на рынке", "яблоко груша"),
+            ("Τα παιδιά έπαιζαν στους δρόμους", "δρόμος"),
+        ];
+        for (text, wanted) in cases {
+            let known = terms(text);
+            let found = terms(wanted).iter().filter(|term| known.binary_search(term).is_ok()).count();
+            assert!(found >= wanted.split(' ').count(), "{wanted} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_word_alone_is_found_in_a_text_of_any_language() {
+        // Whatever the language of two words may be, they are found as they stand.
+        let text = terms("Die alten Häuser in der Straße waren am Abend hell erleuchtet.");
+        assert!(terms("alten Häuser").iter().all(|term| text.binary_search(term).is_ok()));
     }
 
     #[test]

@@ -60,6 +60,7 @@ static RULES: LazyLock<String> = LazyLock::new(|| {
         include_str!("../../memories/store.rs"),
         include_str!("../../memories/marks.rs"),
         include_str!("../../memories/text.rs"),
+        include_str!("../../memories/language.rs"),
         include_str!("../../memories/thread.rs"),
         include_str!("../../memories/filter/mod.rs"),
         include_str!("../../memories/filter/accepts.rs"),
