@@ -127,8 +127,8 @@ fn redis(app: &App) -> Check {
 #[utoipa::path(tag = "open", responses((status = OK, body = String, content_type = "text/plain")))]
 #[get("/metrics")]
 pub async fn metrics(app: Data<App>) -> Result<HttpResponse> {
-    for (name, pool) in app.db.pools() {
-        app.metrics.pool(name, pool.num_idle(), pool.size(), pool.options().get_max_connections());
+    for pool in app.db.pools_in_use() {
+        app.metrics.pool(pool.name, pool.idle, pool.open, pool.most);
     }
     let text = app.metrics.render().map_err(Error::Internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))

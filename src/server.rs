@@ -75,6 +75,8 @@ pub fn start(app: Arc<App>) -> anyhow::Result<(SocketAddr, Server)> {
             let (router, _) = api().split_for_parts();
             router
                 .app_data(Data::from(app.clone()))
+                // Called once for each worker, on its thread.
+                .app_data(Data::new(app.db.gate_of_worker(workers)))
                 .app_data(Data::new(app.config.clone()))
                 .app_data(Data::new(app.metrics.clone()))
                 .app_data(idempotency.clone())

@@ -17,6 +17,7 @@ use crate::auth::gate::{self, Passage, Question};
 #[cfg(feature = "sabotage")]
 use crate::auth::sabotage;
 use crate::auth::{CallQuotas, Caller, Issuers, KeyUses, Membership, PathCircle, Role, Subject};
+use crate::db::Gate;
 use crate::error::{Code, Error, Invalid, Result};
 use crate::http::{Principal, hold};
 use crate::ids::{ExternalId, TenantId};
@@ -79,9 +80,9 @@ async fn identify(request: &ServiceRequest, text: &str) -> Result<Caller> {
     // A malformed id names no agent, and is complained about once the caller is known.
     let subject = named.as_ref().ok().and_then(Named::subject);
     let circle = named.as_ref().ok().and_then(|named| named.circle.clone());
-    let (db, question) = (app.db.clone(), Question { circle, ..credential.question(subject) });
+    let question = Question { circle, ..credential.question(subject) };
     let arrived = Instant::now();
-    let passage = app.db.run(async move { gate::pass(&mut *db.gate_connection().await?, &question).await });
+    let passage = shared::<Gate>(request)?.ask(async |connection| gate::pass(connection, &question).await);
     let passage = passage.instrument(Stage::Gate.span()).await?;
     let grant = credential.admit(passage.as_ref())?;
     let passage = passage.ok_or_else(Error::unauthenticated)?;

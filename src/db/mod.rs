@@ -2,15 +2,16 @@
 //! Knows no feature; SQL about tenants, agents or memories lives in their stores.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use deadpool::Status;
+use deadpool::managed::WeakPool;
 use futures_util::future::join_all;
 use prometheus::core::Collector;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool, Postgres};
+use sqlx::{Connection, PgPool};
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
@@ -21,6 +22,7 @@ use crate::events::Bus;
 mod door;
 pub mod embedded;
 mod fair;
+mod gate;
 mod idempotency;
 mod migrate;
 mod owner;
@@ -31,12 +33,14 @@ mod write;
 
 use door::Door;
 use fair::Queues;
+use gate::{Connections, Opener};
 use waits::{Waits, Work};
 
+pub use gate::Gate;
 pub use idempotency::{Fingerprint, Idempotency, Intent, RECEIPTS_KEPT, purge_receipts};
 pub use migrate::{MIGRATOR, migrate, pending_migrations};
 pub use selfcheck::self_check;
-pub use tenant::TenantConn;
+pub use tenant::{CallConn, TenantConn};
 pub use write::{Attempt, WriteTx, retrying};
 
 /// How long a caller waits for a unit of work. Postgres ends statements long before; this is for one that is no
@@ -46,13 +50,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long work that nobody waits for may hold up the end of the process.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(4);
 
+/// After a pause as long as this, a connection may have been lost.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// What the pools are called in metrics.
 const POOLS: [&str; 4] = ["gate", "search", "write", "background"];
 
 /// Four pools over one role, so that no kind of work can starve another, and the runtime they live on.
 #[derive(Clone)]
 pub struct Db {
+    /// For those who ask the gate beside requests.
     gate: PgPool,
+    /// How a worker opens connections of its own, and those that workers have.
+    gates: Gates,
     search: PgPool,
     write: PgPool,
     background: PgPool,
@@ -75,7 +85,13 @@ impl Db {
             .options([("plan_cache_mode", "force_generic_plan")]);
         let queues = Queues::new(settings)?;
         Ok(Self {
-            gate: pool(settings.gate_connections, "cairn gate", settings.read_timeout_ms),
+            gate: pool(1, "cairn gate", settings.read_timeout_ms),
+            gates: Gates {
+                options: session(options, "cairn_app", "cairn gate", settings.read_timeout_ms),
+                connections: settings.gate_connections,
+                acquire,
+                opened: Arc::default(),
+            },
             search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
             write: pool_of(settings.write_connections, acquire, write),
             background: pool(settings.background_connections, "cairn background", 60_000),
@@ -113,9 +129,18 @@ impl Db {
         &self.gate
     }
 
-    /// The connection that a request asks the gate by.
-    pub async fn gate_connection(&self) -> Result<PoolConnection<Postgres>> {
-        Ok(self.lend(Work::Gate, None).await?.connection)
+    /// The way to the gate for this thread, one of so many that share the connections.
+    pub fn gate_of_worker(&self, workers: usize) -> Gate {
+        let share = (self.gates.connections as usize).saturating_sub(1) / workers.max(1);
+        let connections = Connections::builder(Opener(self.gates.options.clone())).max_size(share.max(1)).build();
+        // Without time limits of its own, a pool needs no runtime to be built.
+        let connections = connections.unwrap_or_else(|error| unreachable!("{error}"));
+        let mut opened = self.gates.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|pool| pool.upgrade().is_some());
+        opened.push(connections.weak());
+        drop(opened);
+        let (acquire, waits, door) = (self.gates.acquire, self.waits.clone(), self.door.clone());
+        Gate { connections, acquire, waits, door }
     }
 
     /// For jobs and start-up work, which must not take connections from requests.
@@ -123,10 +148,27 @@ impl Db {
         &self.background
     }
 
-    /// Name and pool, for the metrics.
-    pub fn pools(&self) -> [(&'static str, &PgPool); 4] {
-        let [gate, search, write, background] = POOLS;
-        [(gate, &self.gate), (search, &self.search), (write, &self.write), (background, &self.background)]
+    fn pools(&self) -> [&PgPool; 4] {
+        [&self.gate, &self.search, &self.write, &self.background]
+    }
+
+    /// What is open and idle, for the metrics.
+    pub fn pools_in_use(&self) -> [InUse; 4] {
+        let mut each = self.pools().map(|pool| InUse {
+            name: "",
+            idle: pool.num_idle(),
+            open: pool.size() as usize,
+            most: pool.options().get_max_connections() as usize,
+        });
+        for (one, name) in each.iter_mut().zip(POOLS) {
+            one.name = name;
+        }
+        for status in self.gates.statuses() {
+            let gate = &mut each[Work::Gate as usize];
+            (gate.idle, gate.open, gate.most) =
+                (gate.idle + status.available, gate.open + status.size, gate.most + status.max_size);
+        }
+        each
     }
 
     /// What it counts about itself.
@@ -136,11 +178,41 @@ impl Db {
 
     /// Hands out no more connections and waits for those in use: a unit of work whose caller has gone still commits.
     pub async fn close(&self) {
-        let pools = self.pools();
-        let closing = join_all(pools.iter().map(|(_, pool)| pool.close()));
+        self.gates.close();
+        let closing = join_all(self.pools().into_iter().map(PgPool::close));
         if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
             tracing::warn!("work in the database did not end within {CLOSE_PATIENCE:?}");
         }
+    }
+}
+
+/// Of one pool: how many connections are idle and open, and how many there may be.
+pub struct InUse {
+    pub name: &'static str,
+    pub idle: usize,
+    pub open: usize,
+    pub most: usize,
+}
+
+/// How workers open connections to the gate, and what they have opened.
+#[derive(Clone)]
+struct Gates {
+    options: PgConnectOptions,
+    /// Of all workers together.
+    connections: u32,
+    acquire: Duration,
+    opened: Arc<Mutex<Vec<WeakPool<Opener>>>>,
+}
+
+impl Gates {
+    fn statuses(&self) -> Vec<Status> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.iter().filter_map(WeakPool::upgrade).map(|pool| pool.status()).collect()
+    }
+
+    fn close(&self) {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.iter().filter_map(WeakPool::upgrade).for_each(|pool| pool.close());
     }
 }
 
@@ -152,7 +224,7 @@ fn pool_of(size: u32, acquire: Duration, options: PgConnectOptions) -> PgPool {
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                if meta.idle_for > Duration::from_secs(2) {
+                if meta.idle_for > PAUSE {
                     connection.ping().await?;
                 }
                 Ok(true)

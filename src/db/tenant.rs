@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction};
 
 use crate::db::waits::Loan;
@@ -34,7 +35,35 @@ impl DerefMut for TenantConn {
     }
 }
 
+/// A connection outside of any transaction. No tenant is set on it, and row security shows it nothing: it is for
+/// functions that set one for as long as they run.
+pub struct CallConn {
+    connection: PoolConnection<Postgres>,
+    /// Given back after the connection is.
+    _turn: Option<Turn>,
+}
+
+impl Deref for CallConn {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for CallConn {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
 impl Db {
+    /// For one call of a function on behalf of a tenant.
+    pub async fn call(&self, tenant: TenantId) -> Result<CallConn> {
+        let Loan { connection, turn } = self.lend(Work::Search, Some(tenant)).await?;
+        Ok(CallConn { connection, _turn: turn })
+    }
+
     /// One read-only snapshot of one tenant.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantConn> {
         begin(self.lend(Work::Search, Some(tenant)).await?, tenant, SNAPSHOT, "").await

@@ -1,6 +1,6 @@
 //! Where connections come from, and how long that takes, by pool: the first thing to grow when there are too few.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec};
@@ -37,6 +37,10 @@ impl Waits {
         Ok(Self { each: pools.map(|pool| all.with_label_values(&[pool])), all })
     }
 
+    pub fn observe(&self, work: Work, waited: Duration) {
+        self.each[work as usize].observe(waited.as_secs_f64());
+    }
+
     pub fn collector(&self) -> Box<dyn Collector> {
         Box::new(self.all.clone())
     }
@@ -51,7 +55,7 @@ pub(super) struct Loan {
 impl Db {
     /// The one place where requests get their connections; a wait in vain counts too. None: on nobody's behalf.
     pub(super) async fn lend(&self, work: Work, tenant: Option<TenantId>) -> Result<Loan> {
-        let (_, pool) = self.pools()[work as usize];
+        let pool = self.pools()[work as usize];
         let started = Instant::now();
         let lent = timeout(pool.options().get_acquire_timeout(), async {
             let turn = match tenant {
@@ -61,7 +65,7 @@ impl Db {
             Ok(Loan { connection: pool.acquire().await?, turn })
         });
         let lent = lent.await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
-        self.waits.each[work as usize].observe(started.elapsed().as_secs_f64());
+        self.waits.observe(work, started.elapsed());
         lent
     }
 }

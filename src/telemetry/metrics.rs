@@ -92,11 +92,11 @@ impl Metrics {
         &self.stages
     }
 
-    pub fn pool(&self, name: &str, idle: usize, size: u32, max: u32) {
+    pub fn pool(&self, name: &str, idle: usize, size: usize, max: usize) {
         let set = |state, value: i64| self.connections.with_label_values(&[name, state]).set(value);
         set("idle", idle as i64);
-        set("used", i64::from(size) - idle as i64);
-        set("max", i64::from(max));
+        set("used", size as i64 - idle as i64);
+        set("max", max as i64);
     }
 
     /// Adds what others count; who measures names the metric.

@@ -37,7 +37,7 @@ async fn a_full_pool_degrades(time: Duration) {
     let (mut refused, mut recalled) = (0, 0);
     let used_up = async {
         // Until the last connection is taken.
-        while app.db().pools()[2].1.size() < app.app.config.database.write_connections {
+        while app.db().pools_in_use()[2].open < app.app.config.database.write_connections as usize {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let until = Instant::now() + time - Duration::from_secs(2);
@@ -274,4 +274,25 @@ fn nobody_was_confused(cluster: &Cluster) {
     let confused: Vec<&str> = log.lines().filter(is_confused).collect();
     assert!(confused.is_empty(), "{confused:#?}");
     assert!(log.lines().any(|line| line.starts_with("00000 ")), "the log shows states: {log}");
+}
+
+/// Whatever comes late on a connection must not be taken for the answer to something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_to_the_gate_that_is_cut_off_takes_its_connection_with_it() {
+    let app = TestApp::start().await;
+    // A share as small as can be: one connection.
+    let gate = app.db().gate_of_worker(1_000);
+    let ask = async |sql: &'static str| {
+        let answer = gate.ask(async |connection| Ok(sqlx::query_scalar::<_, i32>(sql).fetch_one(connection).await?));
+        answer.await.map_err(|error| error.to_string())
+    };
+    let before = ask("SELECT pg_backend_pid()").await.expect("a process");
+    assert_eq!(ask("SELECT pg_backend_pid()").await, Ok(before), "one connection serves one after the other");
+    let cut_off = tokio::time::timeout(Duration::from_millis(50), ask("SELECT 1 FROM pg_sleep(1)")).await;
+    assert!(cut_off.is_err());
+    assert_ne!(ask("SELECT pg_backend_pid()").await.expect("another"), before);
+    // So does one that failed.
+    let before = ask("SELECT pg_backend_pid()").await.expect("a process");
+    ask("SELECT 1 / 0").await.expect_err("no number");
+    assert_ne!(ask("SELECT pg_backend_pid()").await.expect("another"), before);
 }
