@@ -1,11 +1,13 @@
 //! What proves an answer fresh, read in the snapshot that the answer is computed from.
 
-use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
 use time::OffsetDateTime;
 
-use crate::db::TenantConn;
+use crate::db::{Db, TenantConn};
 use crate::error::Result;
-use crate::ids::{ScopeId, Tag, TenantId};
+use crate::ids::{MemoryId, ScopeId, Tag, TenantId};
+use crate::memories::model::Memory;
 
 #[derive(Debug, FromRow)]
 pub struct Proof {
@@ -13,9 +15,11 @@ pub struct Proof {
     /// Of the agent that asks, if one does.
     pub agent_tag: Option<Tag>,
     /// Of the scopes, in the order asked for.
+    #[sqlx(rename = "tags_now")]
     pub tags: Vec<Option<Tag>>,
     pub now: OffsetDateTime,
     /// When the next memory of the scopes expires: from then on the answer may be another.
+    #[sqlx(default)]
     pub next_expiry: Option<OffsetDateTime>,
 }
 
@@ -36,7 +40,7 @@ impl Proof {
                 ARRAY(SELECT e.tag
                         FROM unnest($3::uuid[]) WITH ORDINALITY AS s (scope_id, place)
                         LEFT JOIN scope_epochs e ON e.tenant_id = $1 AND e.scope_id = s.scope_id
-                       ORDER BY s.place) AS tags,
+                       ORDER BY s.place) AS tags_now,
                 statement_timestamp() AS now,
                 (SELECT min(soonest.at)
                    FROM unnest($3::uuid[]) AS s (scope_id),
@@ -52,4 +56,32 @@ impl Proof {
         .await?;
         Ok(proof)
     }
+
+    /// The tags, together with those of these memories that are there, in no particular order: one statement, which is
+    /// one snapshot and one round trip. `circles` may be named by them. When a memory expires, it does not tell.
+    pub async fn with_memories(
+        db: &Db,
+        tenant: TenantId,
+        agent: Option<ScopeId>,
+        (scopes, circles): (&[ScopeId], &[ScopeId]),
+        wanted: &[MemoryId],
+    ) -> Result<(Self, Vec<Memory>)> {
+        let mut conn = db.call(tenant).await?;
+        let rows = sqlx::query("SELECT * FROM recalled($1, $2, $3, $4, $5)")
+            .bind(tenant)
+            .bind(agent)
+            .bind(scopes)
+            .bind(circles)
+            .bind(wanted)
+            .fetch_all(&mut *conn)
+            .await?;
+        let proof = Self::from_row(rows.first().ok_or(sqlx::Error::RowNotFound)?)?;
+        Ok((proof, rows.iter().filter_map(memory).collect::<Result<_, _>>()?))
+    }
+}
+
+/// None: the row says only what is proved.
+fn memory(row: &PgRow) -> Option<Result<Memory, sqlx::Error>> {
+    let id = row.try_get::<Option<MemoryId>, _>("memory_id").transpose()?;
+    Some(id.and_then(|_| Memory::from_row(row)))
 }

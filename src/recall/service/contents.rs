@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use crate::cache::{Millis, Proven, millis};
-use crate::db::TenantConn;
+use crate::db::{Db, TenantConn};
 use crate::error::Result;
-use crate::ids::{MemoryId, ScopeId, TenantId};
+use crate::ids::{MemoryId, ScopeId};
 use crate::memories::{Memory, Proof, find_many};
-use crate::recall::model::Recalled;
+use crate::recall::model::{Recalled, ViaKind};
 use crate::recall::rank::Ranked;
 use crate::recall::service::search::Hunt;
 use crate::recall::service::{Asker, Place, Question, stamp};
@@ -27,23 +27,29 @@ pub(super) fn proven(question: &Question, pin: &str, proof: &Proof) -> Proven {
     Proven { stamp, now: millis(proof.now), valid_until }
 }
 
-/// What is known of the best, in their order.
+/// What is known of the best, in their order: the final read, under row security, is the second layer of isolation.
 pub(super) async fn results(conn: &mut TenantConn, hunt: &Hunt, best: Vec<Ranked>) -> Result<Vec<Recalled>> {
-    let Question { owner, places, request, .. } = &*hunt.question;
-    contents(conn, owner.tenant, places, best, request.explain.is_wanted()).await
+    let memories = find_many(conn, hunt.question.owner.tenant, &ids(&best), Some(&hunt.scopes())).await?;
+    Ok(in_order(hunt, best, memories))
 }
 
-/// The final read, under row security: the second layer of isolation.
-async fn contents(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    places: &[Place],
-    best: Vec<Ranked>,
-    explain: bool,
-) -> Result<Vec<Recalled>> {
-    let ids: Vec<MemoryId> = best.iter().map(|one| one.id).collect();
-    let searched: Vec<ScopeId> = places.iter().map(|place| place.scope).collect();
-    let memories = find_many(conn, tenant, &ids, Some(&searched)).await?;
+/// The tags as they are now and the contents, in one round trip.
+pub(super) async fn tags_and_memories(db: &Db, hunt: &Hunt, best: &[Ranked]) -> Result<(Proof, Vec<Memory>)> {
+    let Question { owner, asker, places, .. } = &*hunt.question;
+    let asker = asker.map(|asker| asker.scope);
+    let circles = places.iter().filter(|place| place.via.kind == ViaKind::Circle).map(|place| place.scope);
+    let circles: Vec<ScopeId> = circles.collect();
+    Proof::with_memories(db, owner.tenant, asker, (&hunt.scopes(), &circles), &ids(best)).await
+}
+
+fn ids(best: &[Ranked]) -> Vec<MemoryId> {
+    best.iter().map(|one| one.id).collect()
+}
+
+/// The best, with their contents; what could not be read is left out.
+pub(super) fn in_order(hunt: &Hunt, best: Vec<Ranked>, memories: Vec<Memory>) -> Vec<Recalled> {
+    let Question { places, request, .. } = &*hunt.question;
+    let explain = request.explain.is_wanted();
     let mut memories: HashMap<MemoryId, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
     let results = best.into_iter().filter_map(|one| {
         let place = places.iter().find(|place| place.scope == one.scope)?;
@@ -54,5 +60,5 @@ async fn contents(
             explain: explain.then_some(one.explain),
         })
     });
-    Ok(results.collect())
+    results.collect()
 }

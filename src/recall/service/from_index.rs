@@ -10,7 +10,7 @@ use crate::recall::index::{Held, HotScopes, Seen, Wanted, pool};
 use crate::recall::model::{Mode, Path};
 use crate::recall::rank::Pool;
 use crate::recall::service::Engine;
-use crate::recall::service::contents::{proof, proven, results};
+use crate::recall::service::contents::{in_order, proven, tags_and_memories};
 use crate::recall::service::search::{Found, Hunt};
 use crate::sabotage::{self, Guard};
 use crate::telemetry::Stage;
@@ -35,14 +35,13 @@ pub(super) async fn find(engine: &Engine, hunt: &Hunt) -> Result<Option<Found>> 
             Ok::<_, Error>(if ready { search(index, &held, hunt, at.now) } else { None })
         };
         let Some(seen) = stages.during(Stage::Candidates, gathered).await? else { return Ok(None) };
-        let still = |proof: &Proof| holds(proof, &seen.tags, seen.next_expiry);
         let best = stages.measure(Stage::Rank, || hunt.best(&seen.found));
-        let mut conn = db.read(tenant).await?;
-        let proof = proof(&mut conn, question).await?;
-        if still(&proof) {
-            let results = stages.during(Stage::Pack, results(&mut conn, hunt, best)).await?;
-            let proof = hunt.to_keep.then(|| proven(question, &hunt.pin, &proof));
-            return Ok(Some(Found { results, path: Path::HotIndex, proof }));
+        let (now, memories) = stages.during(Stage::Pack, tags_and_memories(db, hunt, &best)).await?;
+        // Of one commit, the index knows what Postgres would say.
+        let proof = Proof { next_expiry: seen.next_expiry, ..now };
+        if holds(&proof, &seen.tags) {
+            let proven = hunt.to_keep.then(|| proven(question, &hunt.pin, &proof));
+            return Ok(Some(Found { results: in_order(hunt, best, memories), path: Path::HotIndex, proof: proven }));
         }
         at = Moment { tags: proof.tags, now: proof.now };
     }
@@ -68,7 +67,7 @@ fn search(index: &HotScopes, held: &Held, hunt: &Hunt, now: OffsetDateTime) -> O
 }
 
 /// Whether nothing changed since: every scope is at the commit it was searched at, and nothing has expired.
-fn holds(proof: &Proof, tags: &[Tag], next_expiry: Option<OffsetDateTime>) -> bool {
+fn holds(proof: &Proof, tags: &[Tag]) -> bool {
     let same = proof.tags.len() == tags.len() && proof.tags.iter().zip(tags).all(|(now, then)| *now == Some(*then));
-    (same || sabotage::is_off(Guard::IndexTag)) && next_expiry.is_none_or(|at| at > proof.now)
+    (same || sabotage::is_off(Guard::IndexTag)) && proof.next_expiry.is_none_or(|at| at > proof.now)
 }
