@@ -46,13 +46,14 @@ pub struct Doc {
     pub asks: bool,
     pub thread: Option<Thread>,
     pub columns: Filterable,
-    /// Its windows among the vectors.
-    pub rows: Range<u32>,
 }
 
 pub struct ScopeIndex {
     pub version: Version,
     docs: Vec<Option<Doc>>,
+    /// Whether there is one at a slot, and its windows among the vectors: what every search looks at.
+    held: Vec<bool>,
+    rows: Vec<Range<u32>>,
     by_id: HashMap<MemoryId, Slot>,
     pub vectors: Vectors,
     pub words: Words,
@@ -68,6 +69,8 @@ impl ScopeIndex {
         Self {
             version,
             docs: Vec::new(),
+            held: Vec::new(),
+            rows: Vec::new(),
             by_id: HashMap::new(),
             vectors: Vectors::default(),
             words: Words::default(),
@@ -101,13 +104,16 @@ impl ScopeIndex {
         self.columns_size += size_of_columns(&placed.columns);
         let asks = placed.terms.binary_search(&Mark::Asks.term()).is_ok();
         let Placed { id, expires_at, thread, columns, .. } = placed;
-        self.docs.push(Some(Doc { id, expires_at, length, asks, thread, columns, rows }));
+        self.docs.push(Some(Doc { id, expires_at, length, asks, thread, columns }));
+        self.held.push(true);
+        self.rows.push(rows);
         true
     }
 
     fn remove(&mut self, id: MemoryId) {
         let Some(slot) = self.by_id.remove(&id) else { return };
         let Some(doc) = self.docs[slot as usize].take() else { return };
+        self.held[slot as usize] = false;
         self.words.remove(id, slot, doc.thread);
         if let Some(at) = doc.expires_at {
             self.expiries.remove(&(at, slot));
@@ -147,6 +153,16 @@ impl ScopeIndex {
         self.docs.get(slot as usize)?.as_ref()
     }
 
+    /// Which slots hold a memory.
+    pub fn held(&self) -> &[bool] {
+        &self.held
+    }
+
+    /// The windows of the memory at a slot, among the vectors.
+    pub fn rows(&self, slot: Slot) -> Range<u32> {
+        self.rows[slot as usize].clone()
+    }
+
     /// What it holds, by slot.
     pub fn docs(&self) -> impl Iterator<Item = (Slot, &Doc)> {
         self.docs.iter().enumerate().filter_map(|(slot, doc)| Some((slot as Slot, doc.as_ref()?)))
@@ -173,7 +189,7 @@ impl ScopeIndex {
 
     /// What it holds in memory, about, in bytes.
     pub fn size(&self) -> usize {
-        let docs = self.docs.capacity() * size_of::<Option<Doc>>() + self.by_id.capacity() * 32;
+        let docs = self.docs.capacity() * (size_of::<Option<Doc>>() + 9) + self.by_id.capacity() * 32;
         docs + self.vectors.size() + self.words.size() + self.columns_size
     }
 }

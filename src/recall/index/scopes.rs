@@ -1,44 +1,44 @@
 //! The scopes that this instance holds in memory. Which of them is up to date, nobody assumes: an index is used only
 //! when its tag is the one that Postgres has, and else it catches up first.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::metrics::{Metrics, Outcome};
-use super::scope::{Placed, ScopeIndex, Version};
-use super::store::{self, Head, NOTHING};
+use super::scope::ScopeIndex;
 use crate::config::Recall;
-use crate::db::{Db, TenantConn};
-use crate::error::Result;
-use crate::ids::{MemoryId, ScopeId, Tag, TenantId};
+use crate::ids::{ScopeId, Tag, TenantId};
 use crate::sabotage::{self, Guard};
 
 /// What was too large is not looked at again for so long.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// A scope that is in memory, or will be.
-struct Hot {
+pub(super) struct Hot {
     tenant: TenantId,
     index: RwLock<Option<ScopeIndex>>,
     /// Held by whoever brings it up to date: others wait for that instead of doing it too.
-    turn: Arc<Mutex<()>>,
+    pub turn: Arc<Mutex<()>>,
+    /// Set while it is brought up to date aside, which takes so long that nobody waits for it.
+    pub aside: AtomicBool,
 }
 
 impl Hot {
     fn of(tenant: TenantId) -> Arc<Self> {
-        Arc::new(Self { tenant, index: RwLock::default(), turn: Arc::default() })
+        Arc::new(Self { tenant, index: RwLock::default(), turn: Arc::default(), aside: AtomicBool::new(false) })
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Option<ScopeIndex>> {
+    pub fn read(&self) -> RwLockReadGuard<'_, Option<ScopeIndex>> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Option<ScopeIndex>> {
+    pub fn write(&self) -> RwLockWriteGuard<'_, Option<ScopeIndex>> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -48,16 +48,16 @@ pub struct HotScopes {
     /// Scopes that memory has no room for.
     refused: Cache<ScopeId, ()>,
     /// Scopes are read whole by so many at once.
-    loads: Semaphore,
-    most_memories: usize,
-    budget: usize,
-    metrics: Metrics,
+    pub(super) loads: Arc<Semaphore>,
+    pub(super) most_memories: usize,
+    pub(super) budget: usize,
+    pub(super) metrics: Metrics,
 }
 
 /// The scopes of one recall, in its order.
 pub struct Held {
-    tenant: TenantId,
-    scopes: Vec<(ScopeId, Arc<Hot>)>,
+    pub(super) tenant: TenantId,
+    pub(super) scopes: Vec<(ScopeId, Arc<Hot>)>,
 }
 
 impl Held {
@@ -92,21 +92,22 @@ impl HotScopes {
         (settings.hot_index_mb > 0).then(|| Self {
             scopes,
             refused: Cache::builder().max_capacity(10_000).time_to_live(REFUSED_FOR).build(),
-            loads: Semaphore::new(settings.hot_loads),
+            loads: Arc::new(Semaphore::new(settings.hot_loads)),
             most_memories: settings.hot_scope_memories,
             budget: settings.hot_index_mb as usize * 1024 * 1024,
             metrics,
         })
     }
 
-    /// None: one of them is too large to be held.
+    /// None: one of them is too large to be held, or is being read.
     pub fn hold(&self, tenant: TenantId, scopes: &[ScopeId]) -> Option<Held> {
         if sabotage::is_off(Guard::IndexStays) {
             scopes.iter().filter(|_| rand::random_bool(0.25)).for_each(|scope| self.scopes.invalidate(scope));
         }
         let held = scopes.iter().map(|scope| {
             let refused = self.refused.contains_key(scope);
-            (!refused).then(|| (*scope, self.scopes.get_with(*scope, || Hot::of(tenant))))
+            let hot = (!refused).then(|| self.scopes.get_with(*scope, || Hot::of(tenant)))?;
+            (!hot.aside.load(Ordering::Relaxed)).then_some((*scope, hot))
         });
         Some(Held { tenant, scopes: held.collect::<Option<_>>()? })
     }
@@ -122,77 +123,19 @@ impl HotScopes {
         theirs.for_each(|(scope, _)| self.scopes.invalidate(&*scope));
     }
 
-    /// Brings all of them to the commits of one snapshot. False: they cannot be had in memory now, because one of them is
-    /// gone or too large, or because too many others are being read.
-    pub async fn catch_up(&self, db: &Db, held: &Held) -> Result<bool> {
-        let _turns = turns(held).await;
-        let mut conn = db.read(held.tenant).await?;
-        let ids: Vec<ScopeId> = held.scopes.iter().map(|(scope, _)| *scope).collect();
-        let heads = store::heads(&mut conn, held.tenant, &ids).await?;
-        let mut behind = Vec::new();
-        for (scope, hot) in &held.scopes {
-            let Some(head) = heads.iter().find(|head| head.scope_id == *scope) else { return Ok(false) };
-            behind.extend(since(hot, head).map(|n| Behind { hot, head, since: n }));
-        }
-        let cold = behind.iter().any(|one| one.since == NOTHING);
-        // Whoever finds no permit is better served by Postgres than by waiting.
-        let _permit = match cold.then(|| self.loads.try_acquire()) {
-            Some(Err(_)) => return Ok(false),
-            Some(Ok(permit)) => Some(permit),
-            None => None,
-        };
-        for one in behind.iter().filter(|one| one.since == NOTHING) {
-            if store::is_larger(&mut conn, held.tenant, one.head.scope_id, self.most_memories).await? {
-                self.refuse(one.head.scope_id);
-                return Ok(false);
-            }
-        }
-        self.read_changes(&mut conn, held.tenant, behind).await
-    }
-
-    async fn read_changes(&self, conn: &mut TenantConn, tenant: TenantId, behind: Vec<Behind<'_>>) -> Result<bool> {
-        let numbered: Vec<(ScopeId, i64)> = behind.iter().map(|one| (one.head.scope_id, one.since)).collect();
-        let mut removals = store::removals(conn, tenant, &numbered).await?;
-        let mut placements = store::placements(conn, tenant, &numbered).await?;
-        for one in behind {
-            let scope = one.head.scope_id;
-            let removed = removals.remove(&scope).unwrap_or_default();
-            if !self.apply(&one, &removed, placements.remove(&scope).unwrap_or_default()) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn apply(&self, behind: &Behind<'_>, removed: &[MemoryId], placed: Vec<Placed>) -> bool {
-        let Behind { hot, head, since } = behind;
-        let version = Version { tag: head.tag, n: head.n, postmaster: head.postmaster };
-        self.metrics.caught_up(if *since == NOTHING { Outcome::Loaded } else { Outcome::CaughtUp });
-        let mut slot = hot.write();
-        let mut index = slot.take().filter(|_| *since != NOTHING).unwrap_or_else(|| ScopeIndex::new(version));
-        let before = index.size();
-        let whole = index.apply(version, removed, placed);
-        let after = index.size();
-        if !whole || index.len() > self.most_memories || after > self.budget {
-            std::mem::drop(slot);
-            self.refuse(head.scope_id);
-            return false;
-        }
-        *slot = Some(index);
-        std::mem::drop(slot);
-        if after.abs_diff(before) > before / 8 {
-            // Weighed anew, which may send others away.
-            self.scopes.insert(head.scope_id, (*hot).clone());
-            self.scopes.run_pending_tasks();
-            self.metrics.holds(self.scopes.entry_count(), self.scopes.weighted_size() * 1024);
-        }
-        true
-    }
-
-    fn refuse(&self, scope: ScopeId) {
+    pub(super) fn refuse(&self, scope: ScopeId) {
         self.metrics.caught_up(Outcome::Refused);
         self.scopes.invalidate(&scope);
         self.refused.insert(scope, ());
+    }
+
+    /// Takes notice of what a scope takes now, which may send others away. One that had to leave stays away.
+    pub(super) fn weigh(&self, scope: ScopeId, hot: &Arc<Hot>) {
+        if self.scopes.get(&scope).is_some_and(|held| Arc::ptr_eq(&held, hot)) {
+            self.scopes.insert(scope, hot.clone());
+            self.scopes.run_pending_tasks();
+            self.metrics.holds(self.scopes.entry_count(), self.scopes.weighted_size() * 1024);
+        }
     }
 
     /// What is found in these scopes as they are now; None: one of them has not been read yet.
@@ -228,38 +171,6 @@ impl HotScopes {
         let as_wanted = |one: Option<Tag>, wanted| one == wanted || sabotage::is_off(Guard::IndexTag);
         held.scopes.iter().zip(tags).all(|((_, hot), tag)| at(hot).is_some_and(|at| as_wanted(Some(at), *tag)))
     }
-}
-
-/// A scope that is not at the commit of the snapshot.
-struct Behind<'a> {
-    hot: &'a Arc<Hot>,
-    head: &'a Head,
-    since: i64,
-}
-
-/// From which commit on changes are wanted; None: it is up to date.
-fn since(hot: &Hot, head: &Head) -> Option<i64> {
-    let index = hot.read();
-    let Some(index) = index.as_ref() else { return Some(NOTHING) };
-    let Version { tag, n, postmaster } = index.version;
-    if tag == head.tag {
-        return None;
-    }
-    // A restored server may count the same numbers again, and notes of removals are not kept for ever.
-    let continues = postmaster == head.postmaster && n < head.n && n >= head.floor_n;
-    Some(if continues && !index.is_worn() { n } else { NOTHING })
-}
-
-/// The turn of each scope, taken in one order by everybody.
-async fn turns(held: &Held) -> Vec<OwnedMutexGuard<()>> {
-    let mut scopes: Vec<&(ScopeId, Arc<Hot>)> = held.scopes.iter().collect();
-    scopes.sort_unstable_by_key(|(scope, _)| *scope);
-    scopes.dedup_by_key(|(scope, _)| *scope);
-    let mut turns = Vec::with_capacity(scopes.len());
-    for (_, hot) in scopes {
-        turns.push(hot.turn.clone().lock_owned().await);
-    }
-    turns
 }
 
 fn size(hot: &Hot) -> usize {

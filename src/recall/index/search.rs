@@ -1,12 +1,13 @@
 //! Searching scopes in memory: the pool of candidates that Postgres would gather from the same commits. Exact: every
 //! memory is compared.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap, HashSet};
 
 use half::f16;
 use pgvector::HalfVector;
 
-use super::scope::{Doc, ScopeIndex};
+use super::scope::ScopeIndex;
 use super::vectors::{Bounds, Probe};
 use super::words::Slot;
 use crate::ids::{MemoryId, ScopeId};
@@ -65,11 +66,17 @@ fn fields<'a>(scopes: &[(ScopeId, &'a ScopeIndex)], filter: &MemoryFilter) -> Ve
     // The first scope is the agent's own, and mostly the largest: it is asked, and not copied.
     let mut seen: HashSet<MemoryId> = HashSet::new();
     for (place, (scope, index)) in scopes.iter().enumerate() {
-        let (mut first, mut wanted) = (vec![false; index.slots()], vec![false; index.slots()]);
-        for (slot, doc) in index.docs() {
-            let known = place > 0 && (scopes[0].1.contains(doc.id) || !seen.insert(doc.id));
-            first[slot as usize] = !known;
-            wanted[slot as usize] = !known && (filter.is_empty() || filter.accepts(&doc.columns));
+        let mut first = index.held().to_vec();
+        if place > 0 {
+            for (slot, doc) in index.docs() {
+                first[slot as usize] = !scopes[0].1.contains(doc.id) && seen.insert(doc.id);
+            }
+        }
+        let mut wanted = first.clone();
+        if !filter.is_empty() {
+            for (slot, doc) in index.docs() {
+                wanted[slot as usize] = first[slot as usize] && filter.accepts(&doc.columns);
+            }
         }
         fields.push(Field { scope: *scope, index, first, wanted, lexical: Vec::new() });
     }
@@ -152,70 +159,99 @@ fn nearest(fields: &[Field<'_>], similarity: &Similarity, depth: usize) -> Vec<S
     let probe = Probe::of(&similarity.unit());
     let mut within_reach = Reach::new(depth);
     for (place, field) in fields.iter().enumerate() {
-        for (slot, doc) in field.index.docs().filter(|(slot, _)| field.wanted[*slot as usize]) {
-            within_reach.note((place, slot), field.index.vectors.bounds(doc.rows.clone(), &probe));
+        let wanted = field.wanted.iter().enumerate().filter(|(_, wanted)| **wanted);
+        for slot in wanted.map(|(slot, _)| slot as Slot) {
+            let rows = field.index.rows(slot);
+            if !rows.is_empty() {
+                within_reach.note((place, slot), field.index.vectors.bounds(rows, &probe));
+            }
         }
     }
-    let exact = within_reach.spots().filter_map(|spot| {
-        let (field, doc) = (&fields[spot.0], fields[spot.0].index.doc(spot.1)?);
-        Some((best_window(field.index, doc, similarity)?, doc.id, spot))
-    });
-    best(exact.collect(), depth)
+    let (mut exact, mut top, mut room) = (Vec::new(), Top::new(depth), Vec::new());
+    for (promise, spot) in within_reach.by_promise() {
+        // Whoever comes next promises less than what is found already.
+        if promise < top.least() {
+            break;
+        }
+        let index = fields[spot.0].index;
+        let cosine = index.vectors.best(index.rows(spot.1), similarity, &mut room);
+        if let Some((cosine, doc)) = cosine.zip(index.doc(spot.1)) {
+            top.push(cosine);
+            exact.push((cosine, doc.id, spot));
+        }
+    }
+    best(exact, depth)
 }
 
-fn best_window(index: &ScopeIndex, doc: &Doc, similarity: &Similarity) -> Option<f64> {
-    doc.rows.clone().map(|row| similarity.of(index.vectors.row(row))).max_by(f64::total_cmp)
-}
-
-/// What may still be among the nearest: as good at its best as so many others are at their worst.
-struct Reach {
+/// So many of the largest numbers that were met.
+struct Top {
     depth: usize,
-    /// The best lower bounds so far, the least of them on top.
-    sure: BinaryHeap<std::cmp::Reverse<Ordered>>,
-    noted: Vec<(f32, Spot)>,
+    /// The least of them on top.
+    heap: BinaryHeap<Reverse<Ordered>>,
 }
 
-impl Reach {
+impl Top {
     fn new(depth: usize) -> Self {
-        Self { depth, sure: BinaryHeap::with_capacity(depth + 1), noted: Vec::new() }
+        Self { depth, heap: BinaryHeap::with_capacity(depth + 1) }
     }
 
-    fn note(&mut self, spot: Spot, bounds: Bounds) {
-        if bounds.upper < self.threshold() {
-            return;
-        }
-        self.noted.push((bounds.upper, spot));
-        if bounds.lower > self.threshold() || self.sure.len() < self.depth {
-            self.sure.push(std::cmp::Reverse(Ordered(bounds.lower)));
-            if self.sure.len() > self.depth {
-                self.sure.pop();
+    fn push(&mut self, number: f64) {
+        if number > self.least() || self.heap.len() < self.depth {
+            self.heap.push(Reverse(Ordered(number)));
+            if self.heap.len() > self.depth {
+                self.heap.pop();
             }
         }
     }
 
-    fn threshold(&self) -> f32 {
-        if self.sure.len() < self.depth { f32::MIN } else { self.sure.peek().map_or(f32::MIN, |least| least.0.0) }
-    }
-
-    fn spots(self) -> impl Iterator<Item = Spot> {
-        let threshold = self.threshold();
-        self.noted.into_iter().filter(move |(upper, _)| *upper >= threshold).map(|(_, spot)| spot)
+    /// What another has to exceed to be one of them.
+    fn least(&self) -> f64 {
+        if self.heap.len() < self.depth { f64::MIN } else { self.heap.peek().map_or(f64::MIN, |least| least.0.0) }
     }
 }
 
-#[derive(PartialEq)]
-struct Ordered(f32);
+/// What may still be among the nearest: as good at its best as so many others are at their worst.
+struct Reach {
+    sure: Top,
+    noted: Vec<(Ordered, Spot)>,
+}
+
+impl Reach {
+    fn new(depth: usize) -> Self {
+        Self { sure: Top::new(depth), noted: Vec::new() }
+    }
+
+    fn note(&mut self, spot: Spot, bounds: Bounds) {
+        let promise = f64::from(bounds.upper);
+        if promise >= self.sure.least() {
+            self.noted.push((Ordered(promise), spot));
+            self.sure.push(f64::from(bounds.lower));
+        }
+    }
+
+    /// Each with the best that it may be, in descending order.
+    fn by_promise(self) -> impl Iterator<Item = (f64, Spot)> {
+        let least = self.sure.least();
+        let within = self.noted.into_iter().filter(|(promise, _)| promise.0 >= least);
+        let mut heap: BinaryHeap<(Ordered, Spot)> = within.collect();
+        std::iter::from_fn(move || heap.pop().map(|(promise, spot)| (promise.0, spot)))
+    }
+}
+
+/// A number with an order.
+#[derive(Clone, Copy, PartialEq)]
+struct Ordered(f64);
 
 impl Eq for Ordered {}
 
 impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+    fn cmp(&self, other: &Self) -> Ordering {
         self.0.total_cmp(&other.0)
     }
 }
@@ -223,11 +259,12 @@ impl Ord for Ordered {
 fn candidate(fields: &[Field<'_>], (place, slot): Spot, similarity: Option<&Similarity>) -> Option<Candidate> {
     let field = &fields[place];
     let doc = field.index.doc(slot)?;
-    let vectors = doc.rows.clone().map(|row| HalfVector::from(field.index.vectors.row(row).to_vec()));
+    let rows = field.index.rows(slot);
+    let vectors = rows.clone().map(|row| HalfVector::from(field.index.vectors.row(row).to_vec()));
     Some(Candidate {
         id: doc.id,
         scope: field.scope,
-        similarity: similarity.and_then(|similarity| best_window(field.index, doc, similarity)),
+        similarity: similarity.and_then(|to| field.index.vectors.best(rows, to, &mut Vec::new())),
         lexical: field.lexical.get(slot as usize).copied().filter(|score| *score > 0.0),
         importance: doc.columns.importance,
         created_at: doc.columns.created_at,

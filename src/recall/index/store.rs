@@ -35,16 +35,23 @@ pub async fn heads(conn: &mut TenantConn, tenant: TenantId, scopes: &[ScopeId]) 
     Ok(heads.bind(tenant).bind(scopes).fetch_all(&mut **conn).await?)
 }
 
-/// Whether a scope holds more memories than this; no more are counted.
-pub async fn is_larger(conn: &mut TenantConn, tenant: TenantId, scope: ScopeId, than: usize) -> Result<bool> {
-    let beyond: Option<i32> =
-        sqlx::query_scalar("SELECT 1 FROM placement_terms WHERE tenant_id = $1 AND scope_id = $2 OFFSET $3 LIMIT 1")
-            .bind(tenant)
-            .bind(scope)
-            .bind(than as i64)
-            .fetch_optional(&mut **conn)
-            .await?;
-    Ok(beyond.is_some())
+/// How many memories came to a scope, or changed in it, after a commit; of more than `most`, one more is counted.
+pub async fn changed(
+    conn: &mut TenantConn,
+    tenant: TenantId,
+    (scope, since): (ScopeId, i64),
+    most: usize,
+) -> Result<usize> {
+    let changed: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT FROM placement_terms WHERE tenant_id = $1 AND scope_id = $2 AND n > $3 LIMIT $4) AS c",
+    )
+    .bind(tenant)
+    .bind(scope)
+    .bind(since)
+    .bind(most as i64 + 1)
+    .fetch_one(&mut **conn)
+    .await?;
+    Ok(changed as usize)
 }
 
 /// What left these scopes after the commit given with each.

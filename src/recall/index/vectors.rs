@@ -11,6 +11,8 @@ use half::slice::HalfFloatSliceExt;
 use pgvector::HalfVector;
 use simsimd::SpatialSimilarity;
 
+use crate::recall::rank::{Similarity, length};
+
 /// Beyond the bounds: single precision in scales and sums.
 const ROUNDING: f32 = 1e-5;
 
@@ -19,6 +21,7 @@ const ROUNDING: f32 = 1e-5;
 pub struct Vectors {
     dims: usize,
     exact: Vec<f16>,
+    lengths: Vec<f64>,
     bytes: Vec<i8>,
     scales: Vec<f32>,
     /// How far a row was moved by rounding, at most.
@@ -50,8 +53,10 @@ impl Vectors {
         }
         self.dims = dims;
         for window in windows {
-            let rounded = Probe::of(&window.as_slice().to_f32_vec());
+            let exact = window.as_slice().to_f32_vec();
+            let rounded = Probe::of(&exact);
             self.exact.extend_from_slice(window.as_slice());
+            self.lengths.push(length(&exact));
             self.bytes.extend_from_slice(&rounded.bytes);
             self.scales.push(rounded.scale);
             self.moved.push(rounded.moved);
@@ -62,6 +67,16 @@ impl Vectors {
     pub fn row(&self, row: u32) -> &[f16] {
         let start = row as usize * self.dims;
         &self.exact[start..start + self.dims]
+    }
+
+    /// The cosine of the best of these rows; none: there are no rows. `room` is for the numbers of one.
+    pub fn best(&self, rows: Range<u32>, to: &Similarity, room: &mut Vec<f32>) -> Option<f64> {
+        room.resize(self.dims, 0.0);
+        let cosines = rows.map(|row| {
+            self.row(row).convert_to_f32_slice(room);
+            to.of_length(room, self.lengths[row as usize])
+        });
+        cosines.max_by(f64::total_cmp)
     }
 
     /// Between which figures the cosine of the best of these rows lies.
@@ -86,7 +101,8 @@ impl Vectors {
 
     /// What it holds in memory.
     pub fn size(&self) -> usize {
-        self.exact.capacity() * 2 + self.bytes.capacity() + (self.scales.capacity() + self.moved.capacity()) * 4
+        let figures = self.lengths.capacity() * 8 + (self.scales.capacity() + self.moved.capacity()) * 4;
+        self.exact.capacity() * 2 + self.bytes.capacity() + figures
     }
 }
 
@@ -105,7 +121,6 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recall::rank::Similarity;
 
     fn vector(seed: u32, dims: usize) -> HalfVector {
         let number = |index: u32| ((seed * 7_919 + index * 104_729) % 1_000) as f32 / 500.0 - 1.0;
@@ -121,6 +136,7 @@ mod tests {
             let to = Similarity::to(query.as_slice());
             let probe = Probe::of(&to.unit());
             for row in 0..200 {
+                assert_eq!(vectors.best(row..row + 1, &to, &mut Vec::new()), Some(to.of(vectors.row(row))));
                 let (exact, bounds) = (to.of(vectors.row(row)) as f32, vectors.bounds(row..row + 1, &probe));
                 assert!(bounds.lower <= exact && exact <= bounds.upper, "{dims}: {exact} in {bounds:?}");
                 assert!(bounds.upper - bounds.lower < 0.08, "{dims}: {bounds:?} say nothing");

@@ -19,7 +19,7 @@ use crate::recall::question::Question;
 use evidence::{Evidence, Named};
 
 pub use bm25::{Bm25, Corpus};
-pub use similarity::Similarity;
+pub use similarity::{Similarity, length};
 pub use windows::{Lexicon, Line, lexical_scores, share, window_length};
 
 /// What the best memory of a thread says about the others of it.

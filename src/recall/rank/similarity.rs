@@ -13,15 +13,20 @@ pub struct Similarity {
 impl Similarity {
     pub fn to(query: &[f16]) -> Self {
         let query = query.to_f32_vec();
-        let norm = dot(&query, &query).sqrt();
+        let norm = length(&query);
         Self { query, norm }
     }
 
     /// -1 to 1; of vectors of another length, or of none, 0.
     pub fn of(&self, vector: &[f16]) -> f64 {
         let vector = vector.to_f32_vec();
-        let norms = self.norm * dot(&vector, &vector).sqrt();
-        if norms > 0.0 && vector.len() == self.query.len() { dot(&self.query, &vector) / norms } else { 0.0 }
+        self.of_length(&vector, length(&vector))
+    }
+
+    /// The same of a vector whose length is known.
+    pub fn of_length(&self, vector: &[f32], length: f64) -> f64 {
+        let norms = self.norm * length;
+        if norms > 0.0 && vector.len() == self.query.len() { dot(&self.query, vector) / norms } else { 0.0 }
     }
 
     /// The question as a unit vector.
@@ -30,18 +35,24 @@ impl Similarity {
     }
 }
 
-/// In several lanes, which lets the compiler use wide registers; always in the same order.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0_f64; LANES];
+/// Of a vector.
+pub fn length(vector: &[f32]) -> f64 {
+    dot(vector, vector).sqrt()
+}
+
+/// In lanes, which lets the compiler use wide registers, and in one order on every machine: two servers that compute
+/// the same answer write the same figures.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f64 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| f64::from(x * y)).sum();
+    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
     for (a, b) in a_chunks.zip(b_chunks) {
         for lane in 0..LANES {
-            sums[lane] += f64::from(a[lane] * b[lane]);
+            sums[lane] += a[lane] * b[lane];
         }
     }
-    sums.iter().sum::<f64>() + rest
+    f64::from(sums.iter().sum::<f32>() + rest)
 }
 
 #[cfg(test)]
@@ -52,8 +63,8 @@ mod tests {
     fn it_is_the_cosine() {
         let half = |numbers: &[f32]| numbers.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>();
         let to = Similarity::to(&half(&[3.0, 4.0, 0.0]));
-        assert!((to.of(&half(&[3.0, 4.0, 0.0])) - 1.0).abs() < 1e-12);
-        assert!((to.of(&half(&[4.0, 3.0, 0.0])) - 0.96).abs() < 1e-12);
+        assert!((to.of(&half(&[3.0, 4.0, 0.0])) - 1.0).abs() < 1e-6);
+        assert!((to.of(&half(&[4.0, 3.0, 0.0])) - 0.96).abs() < 1e-6);
         assert_eq!((to.of(&half(&[0.0; 3])), to.of(&half(&[1.0]))), (0.0, 0.0));
         let long: Vec<f32> = (0..29).map(|x| (x as f32 * 0.37).sin()).collect();
         let other: Vec<f32> = (0..29).map(|x| (x as f32 * 0.11).cos()).collect();

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::{at, computed, path, scored, without_index};
+use super::{assert_alike, at, computed, path, scored, without_index};
 use crate::circles::{circle_of, path_of};
 use crate::harness::TestApp;
+use crate::support::process::wait;
 
 async fn sql(app: &TestApp, sql: &'static str) {
     sqlx::raw_sql(sql).execute(&mut app.database.superuser().await).await.expect(sql);
@@ -68,6 +69,34 @@ async fn a_scope_that_is_too_large_for_memory_is_left_to_postgres() {
     let line = |name: &str| metrics.lines().find(|line| line.starts_with(name)).expect(name).to_owned();
     assert!(line(r#"cairn_recall_paths_total{path="exact_scan"}"#).ends_with(" 3"), "{metrics}");
     assert!(line(r#"cairn_hot_index_reads_total{outcome="refused"}"#).ends_with(" 1"), "{metrics}");
+}
+
+/// Many changes are read aside, whether all is new or memory is far behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_while_much_is_read_is_answered_by_postgres() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let asked = |round| json!({"query": format!("lantern{round}"), "k": 1});
+    for round in 1..=2 {
+        for batch in 0..11 {
+            let text =
+                |n| if batch + n == 10 { format!("lantern{round}") } else { format!("kettle {round} {batch} {n}") };
+            let memories = json!({"memories": (0..100).map(|n| json!({"content": text(n)})).collect::<Vec<_>>()});
+            tenant.post("/v1/agents/ada/remember/batch", memories).await.expect(200);
+        }
+        let first = computed(&tenant, "ada", asked(round)).await;
+        assert_eq!((path(&first), scored(&first).len()), ("exact_scan", 1), "{round}");
+        let in_memory = async || {
+            let answer = computed(&tenant, "ada", asked(round)).await;
+            assert_alike(&answer, &first, "the lantern");
+            path(&answer) == "hot_index"
+        };
+        wait("the scope is in memory", in_memory).await;
+    }
+    // What changes in passing is read in passing.
+    tenant.remember("ada", "lantern3").await;
+    let answer = computed(&tenant, "ada", asked(3)).await;
+    assert_eq!((path(&answer), scored(&answer).len()), ("hot_index", 1));
 }
 
 /// Scopes take turns in memory that has not room for all; what they take is told.
