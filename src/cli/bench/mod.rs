@@ -1,11 +1,13 @@
 //! `cairn bench`: how fast things are on this machine. Texts are made up, the same in every run.
 
 mod circles;
+mod curve;
 mod embed;
 mod embed_cache;
 mod fairness;
 mod generator;
 mod grow;
+mod ingest;
 mod load;
 mod memories;
 mod overhead;
@@ -13,6 +15,7 @@ mod recall;
 mod report;
 mod scopes;
 mod site;
+mod tables;
 mod warmups;
 mod words;
 mod zipf;
@@ -32,6 +35,10 @@ pub enum Verb {
     Memories(memories::Args),
     /// What a recall costs from the cache, without it, and compared with its parts; starts servers of its own.
     Recall(recall::Args),
+    /// What remembering costs, alone and together, and what a memory takes; starts servers of its own.
+    Ingest(ingest::Args),
+    /// What recalls, remembering and memories cost as they become more; starts servers of its own.
+    Curve(curve::Args),
     /// What many circles cost compared with one, and a circle of many members; starts servers of its own.
     Circles(circles::Args),
     /// What metrics, the roll-up of usage and the access log cost hits; starts servers of its own.
@@ -50,6 +57,8 @@ pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<()> {
         Verb::EmbedCache(args) => embed_cache::run(args, config).await,
         Verb::Memories(args) => memories::run(args, config).await,
         Verb::Recall(args) => recall::run(args, config).await,
+        Verb::Ingest(args) => ingest::run(args, config).await,
+        Verb::Curve(args) => curve::run(args, config).await,
         Verb::Circles(args) => circles::run(args, config).await,
         Verb::Overhead(args) => overhead::run(args, config).await,
         Verb::Warmups(args) => warmups::run(args, config).await,

@@ -133,6 +133,10 @@ impl Site {
         Instance::start(config, &self.place).await
     }
 
+    pub fn redis_url(&self) -> Option<&str> {
+        self.place.redis.as_deref()
+    }
+
     async fn end(self) -> anyhow::Result<()> {
         let erased = self.tenant.erase(&self.instance.app).await.and(self.other.erase(&self.instance.app).await);
         if let Some(beside) = self.beside {
@@ -144,7 +148,11 @@ impl Site {
 
     /// Whose entries the cache holds.
     pub async fn owner(&self) -> anyhow::Result<Owner> {
-        let (db, key) = (self.instance.app.db.clone(), Some(self.tenant.key_id));
+        self.owner_of(&self.tenant).await
+    }
+
+    pub async fn owner_of(&self, tenant: &Tenant) -> anyhow::Result<Owner> {
+        let (db, key) = (self.instance.app.db.clone(), Some(tenant.key_id));
         let question = auth::Question { key, ..auth::Question::default() };
         let passage = db.clone().run(async move { auth::pass(db.gate(), &question).await }).await?;
         let passage = passage.context("the gate knows nothing of the key")?;

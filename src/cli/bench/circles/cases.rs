@@ -87,7 +87,7 @@ impl<'a> Cases<'a> {
     fn gate(&self, agent: &str) -> anyhow::Result<Target> {
         let subject = Some(ExternalId::parse(agent).map_err(Error::from)?);
         let question = auth::Question { key: Some(self.site.tenant.key_id), subject, ..auth::Question::default() };
-        Ok(Target::Gate { db: self.site.instance.app.db.clone(), question })
+        Ok(Target::Gate { db: self.site.instance.app.db.clone(), gate: None, question })
     }
 }
 

@@ -15,9 +15,10 @@ use crate::auth;
 use crate::cache::Owner;
 use crate::cli::answers::Question;
 use crate::cli::bench::generator::http::{Address, Call, Connection, Origin};
+use crate::cli::bench::generator::writers::{NewTexts, Writers, batch, memory};
 use crate::cli::bench::words::Vocabulary;
 use crate::cli::bench::zipf::Zipf;
-use crate::db::Db;
+use crate::db::{Db, Gate};
 use crate::recall::Explaining;
 use crate::redis::{Put, Redis};
 
@@ -32,9 +33,16 @@ pub enum Target {
         call: Call,
         bodies: Arc<Bodies>,
     },
+    /// Agents that remember.
+    Writers {
+        address: Address,
+        writers: Arc<Writers>,
+    },
     /// The gate as the server passes it, without a server.
     Gate {
         db: Db,
+        /// What the clients of one thread have in common.
+        gate: Option<Arc<Gate>>,
         question: auth::Question,
     },
     /// A value in Redis, without a cache around it.
@@ -47,6 +55,13 @@ pub enum Target {
         app: Arc<App>,
         owner: Owner,
         texts: Arc<Texts>,
+    },
+    /// The same with so many new texts at once.
+    EmbedTexts {
+        app: Arc<App>,
+        owner: Owner,
+        texts: Arc<NewTexts>,
+        count: usize,
     },
 }
 
@@ -63,6 +78,10 @@ pub enum Bodies {
         vocabulary: Arc<Vocabulary>,
         next: AtomicU64,
     },
+    /// To be remembered.
+    Memory(NewTexts),
+    /// To be remembered, so many at once.
+    Batch(NewTexts, usize),
 }
 
 /// Texts to embed.
@@ -76,12 +95,22 @@ pub enum Texts {
 /// A client, at work on a target.
 pub enum Caller {
     Http { connection: Box<Connection>, call: Call, bodies: Arc<Bodies>, random: Box<StdRng> },
-    Gate { db: Db, question: auth::Question },
+    Writer { connection: Box<Connection>, writers: Arc<Writers>, number: u64 },
+    Gate { gate: Arc<Gate>, question: auth::Question },
     Redis { redis: Redis, key: String },
     Embedder { app: Arc<App>, owner: Owner, texts: Arc<Texts>, calls: usize },
+    EmbedTexts { app: Arc<App>, owner: Owner, texts: Arc<NewTexts>, count: usize },
 }
 
 impl Target {
+    /// As the clients of this thread call it.
+    pub fn of_this_thread(self) -> Self {
+        match self {
+            Self::Gate { db, question, .. } => Self::Gate { gate: Some(Arc::new(db.gate_of_worker(1))), db, question },
+            other => other,
+        }
+    }
+
     /// A client of its own: over HTTP with its own connection.
     pub async fn client(&self, seed: u64) -> anyhow::Result<Caller> {
         Ok(match self.clone() {
@@ -89,9 +118,16 @@ impl Target {
                 let (connection, random) = (address.connect().await?, StdRng::seed_from_u64(seed));
                 Caller::Http { connection: Box::new(connection), call, bodies, random: Box::new(random) }
             }
-            Self::Gate { db, question } => Caller::Gate { db, question },
+            Self::Writers { address, writers } => {
+                Caller::Writer { connection: Box::new(address.connect().await?), writers, number: seed }
+            }
+            Self::Gate { db, gate, question } => {
+                let gate = gate.unwrap_or_else(|| Arc::new(db.gate_of_worker(1)));
+                Caller::Gate { gate, question }
+            }
             Self::Redis { redis, key } => Caller::Redis { redis, key },
             Self::Embedder { app, owner, texts } => Caller::Embedder { app, owner, texts, calls: seed as usize },
+            Self::EmbedTexts { app, owner, texts, count } => Caller::EmbedTexts { app, owner, texts, count },
         })
     }
 
@@ -112,9 +148,12 @@ impl Caller {
                 let (origin, _) = connection.call(call, bodies.next(random)).await?;
                 return Ok(origin);
             }
-            Self::Gate { db, question } => {
-                let (pool, question) = (db.gate().clone(), question.clone());
-                let passage = db.run(async move { auth::pass(&pool, &question).await }).await?;
+            Self::Writer { connection, writers, number } => {
+                let (call, body) = writers.next(*number)?;
+                connection.call(&call, body).await?;
+            }
+            Self::Gate { gate, question } => {
+                let passage = gate.ask(async |connection| auth::pass(connection, question).await).await?;
                 passage.context("the gate knows nothing of the key")?;
             }
             Self::Redis { redis, key } => match redis.get(vec![key.clone()]).await.as_deref() {
@@ -125,6 +164,9 @@ impl Caller {
             Self::Embedder { app, owner, texts, calls } => {
                 *calls += 1;
                 texts.embed(app, owner, *calls).await?;
+            }
+            Self::EmbedTexts { app, owner, texts, count } => {
+                app.embedder.embed_texts(owner, texts.take(*count)).await?;
             }
         }
         Ok(Origin::Silent)
@@ -147,6 +189,8 @@ impl Bodies {
             Self::Empty => Bytes::new(),
             Self::Zipf { bodies, zipf } => bodies.get(zipf.choose(random)).cloned().unwrap_or_default(),
             Self::New { vocabulary, next } => question(vocabulary, next.fetch_add(1, Ordering::Relaxed), "use"),
+            Self::Memory(texts) => texts.take(1).first().map(|text| memory(text)).unwrap_or_default(),
+            Self::Batch(texts, count) => batch(&texts.take(*count)),
         }
     }
 
@@ -154,7 +198,7 @@ impl Bodies {
     pub fn all(&self) -> &[Bytes] {
         match self {
             Self::Zipf { bodies, .. } => bodies,
-            Self::Empty | Self::New { .. } => &[],
+            Self::Empty | Self::New { .. } | Self::Memory(_) | Self::Batch(..) => &[],
         }
     }
 }

@@ -3,6 +3,7 @@
 mod caller;
 mod http;
 mod slices;
+mod writers;
 
 use anyhow::Context;
 
@@ -13,6 +14,7 @@ pub use caller::{Bodies, Target, Texts};
 pub use http::{Address, Call, Connection, Origin};
 pub use slices::Measured;
 use slices::SLICE;
+pub use writers::{NewTexts, Writers, batch, memory};
 
 /// What is measured, and what its row in the table is called.
 pub type Case = (&'static str, Target);

@@ -66,12 +66,13 @@ pub async fn run(target: Target, clients: usize, seed: u64) -> anyhow::Result<Me
     // A thread of its own, as clients elsewhere would have: the servers' threads do the servers' work alone.
     let slice = spawn_blocking(move || {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(all(&target, clients, seed))
+        runtime.block_on(all(target, clients, seed))
     });
     slice.await.context("a slice ended early")?
 }
 
-async fn all(target: &Target, clients: usize, seed: u64) -> anyhow::Result<Measured> {
+async fn all(target: Target, clients: usize, seed: u64) -> anyhow::Result<Measured> {
+    let target = target.of_this_thread();
     let mut callers = Vec::with_capacity(clients);
     for number in 0..clients as u64 {
         callers.push(target.client(seed + number).await?);

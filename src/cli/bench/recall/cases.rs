@@ -1,6 +1,7 @@
 //! What is measured: recalls by where their answers come from, and the parts that every one of them is made of.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use crate::auth;
 use crate::cli::bench::generator::{Address, Bodies, Call, Case, Target};
 use crate::cli::bench::site::Site;
 use crate::cli::bench::words::Vocabulary;
+use crate::cli::latency::{Latencies, Percentiles};
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::ids::ExternalId;
@@ -20,11 +22,13 @@ const GATE_HTTP: &str = "gate, over HTTP";
 const REDIS_GET: &str = "Redis GET";
 pub const HIT_LOCAL: &str = "recall: hit, local";
 pub const HIT_REDIS: &str = "recall: hit, Redis";
-const MISS_EMBEDDED: &str = "recall: miss, embedded";
+pub const MISS_EMBEDDED: &str = "recall: miss, embedded";
 pub const MISS: &str = "recall: miss";
 const FROM_COLD: &str = "recall: from cold";
 
 const AGENT: &str = "bench";
+const FIRST_ANSWERS: usize = 20;
+const HEARD: Duration = Duration::from_millis(300);
 const BATCH: u64 = 100;
 /// Questions are numbered, so that those of one case are never those of another.
 const NEW: u64 = 1 << 32;
@@ -94,6 +98,22 @@ impl<'a> Cases<'a> {
         Ok(bytes / self.size.questions.max(1))
     }
 
+    /// An answer when nothing of the agent is in memory, to a question that is embedded: as often as it takes to tell.
+    pub async fn first(&self) -> anyhow::Result<Percentiles> {
+        let flush = Call::post("/v1/cache/flush", 200)?;
+        let mut connection = self.address.connect().await?;
+        let mut latencies = Latencies::default();
+        for body in self.known.all().iter().take(FIRST_ANSWERS) {
+            connection.call(&flush, r#"{"kinds": ["recall"]}"#.into()).await?;
+            // The events of the flush are heard.
+            tokio::time::sleep(HEARD).await;
+            let started = Instant::now();
+            connection.call(&self.recall, body.clone()).await?;
+            latencies.add(started.elapsed());
+        }
+        Ok(latencies.percentiles())
+    }
+
     /// Those that are the same however often they are measured. A bare value in Redis is as long as an answer.
     pub async fn lasting(&self, answer_bytes: usize) -> anyhow::Result<Vec<Case>> {
         let nothing = || Arc::new(Bodies::Empty);
@@ -139,6 +159,6 @@ impl<'a> Cases<'a> {
         let subject = ExternalId::parse(AGENT).map_err(Error::from)?;
         let (key, subject) = (Some(self.site.tenant.key_id), Some(subject));
         let question = auth::Question { key, subject, ..auth::Question::default() };
-        Ok(Target::Gate { db: self.site.instance.app.db.clone(), question })
+        Ok(Target::Gate { db: self.site.instance.app.db.clone(), gate: None, question })
     }
 }

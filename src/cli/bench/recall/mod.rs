@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::cli::bench::generator::Effort;
 use crate::cli::bench::report::{self, Machine, Row, Target};
 use crate::cli::bench::site::Site;
+use crate::cli::latency::Percentiles;
 use crate::config::Config;
-use cases::{Cases, GATE, HIT_LOCAL, HIT_REDIS, LIVEZ, MISS, Size};
+use cases::{Cases, GATE, HIT_LOCAL, HIT_REDIS, LIVEZ, MISS, MISS_EMBEDDED, Size};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,6 +41,8 @@ struct Report {
     /// Of an answer, on average.
     answer_bytes: usize,
     rows: Vec<Row>,
+    /// While nothing of the agent is in memory.
+    first_answer_ms: Percentiles,
     targets: Vec<Target>,
 }
 
@@ -55,11 +58,14 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<Report> {
     let cases = Cases::new(size, site)?;
     cases.fill().await?;
     let answer_bytes = cases.warm().await?;
+    let first_answer_ms = cases.first().await?;
+    cases.warm().await?;
     let lasting = cases.lasting(answer_bytes).await?;
     let rows = args.effort.measure(|number| Ok(lasting.iter().cloned().chain([cases.cold(number)]).collect()));
     let rows = rows.await?;
     let machine = Machine::this(site.instance.app.embedder.pin());
-    Ok(Report { machine, size, answer_bytes, targets: targets(&rows), rows })
+    let targets = targets(&rows, first_answer_ms.p50, args.memories);
+    Ok(Report { machine, size, answer_bytes, first_answer_ms, targets, rows })
 }
 
 impl Report {
@@ -76,13 +82,21 @@ impl Report {
 }
 
 /// What the caches are for, as far as it was measured.
-fn targets(rows: &[Row]) -> Vec<Target> {
+fn targets(rows: &[Row], first_ms: f64, memories: u64) -> Vec<Target> {
     let (few, many) = report::least_and_most(rows);
     let median = |case| report::median(rows, case, few);
     let pace = |case| rows.iter().find(|row| row.case == case && row.clients == many).map(|row| row.calls_per_second);
     let share = |of| Some(pace(HIT_LOCAL)? / pace(of)?.max(1e-9));
     let speedup = || Some(median(MISS)? / median(HIT_LOCAL)?.max(1e-9));
+    let computed = || Some(pace(MISS_EMBEDDED)? / pace(HIT_LOCAL)?.max(1e-9));
+    let p99 = rows.iter().find(|row| row.case == MISS_EMBEDDED && row.clients == few).map(|row| row.latency_ms.p99);
+    let soon = if memories > 5_000 { 2.0 } else { 1.0 };
     let all = [
+        Target::at_most(format!("miss, embedded, p50 with {few} client(s)"), soon, median(MISS_EMBEDDED)),
+        Target::at_most(format!("miss, embedded, p99 with {few} client(s)"), 3.0, p99),
+        Target::at_most(format!("miss, p50 with {few} client(s)"), 10.0, median(MISS)),
+        Target::at_most("first answer, nothing of the agent in memory, p50".into(), 40.0, Some(first_ms)),
+        Target::at_least(format!("misses, embedded, over hits, calls/s with {many} client(s)"), Some(0.4), computed()),
         Target::at_most(format!("hit, local layer, p50 with {few} client(s)"), 0.4, median(HIT_LOCAL)),
         Target::at_most(format!("hit, Redis, p50 with {few} client(s)"), 0.6, median(HIT_REDIS)),
         Target::at_least(format!("hits over gates in process, calls/s with {many} client(s)"), Some(0.6), share(GATE)),

@@ -1,0 +1,79 @@
+//! A tenant's agents, each with its share of the memories.
+
+use std::sync::Arc;
+
+use crate::cache::Owner;
+use crate::cli::bench::generator::{Address, Call, NewTexts, batch};
+use crate::cli::bench::site::{Site, Tenant};
+use crate::cli::bench::words::Vocabulary;
+use crate::cli::progress::Progress;
+
+const BATCH: u64 = 100;
+
+pub struct Crowd {
+    pub owner: Owner,
+    pub address: Address,
+    pub vocabulary: Arc<Vocabulary>,
+    pub agents: u64,
+    /// So many there are by now, of all agents together.
+    pub memories: u64,
+    texts: NewTexts,
+}
+
+impl Crowd {
+    pub async fn new(site: &Site, tenant: &Tenant, agents: u64, words: usize) -> anyhow::Result<Self> {
+        let vocabulary = Arc::new(Vocabulary::large());
+        let texts = NewTexts::new(vocabulary.clone(), words, 1 << 40);
+        let (owner, address) = (site.owner_of(tenant).await?, site.instance.address(&tenant.key)?);
+        Ok(Self { owner, address, vocabulary, agents, memories: 0, texts })
+    }
+
+    pub fn name(number: u64) -> String {
+        format!("bench-{number}")
+    }
+
+    /// Agents that have memories, spread evenly over all: at most so many.
+    pub fn some(&self, most: u64) -> Vec<String> {
+        let filled = self.agents.min(self.memories);
+        let wanted = most.min(filled);
+        (0..wanted).map(|index| Self::name(index * filled / wanted)).collect()
+    }
+
+    /// Until the tenant has so many: the share of each agent in batches.
+    pub async fn grow(&mut self, memories: u64) -> anyhow::Result<()> {
+        let progress = Progress::new(memories - self.memories);
+        let mut connection = self.address.connect().await?;
+        let (before, mut done) = (self.memories, 0);
+        for agent in 0..self.agents {
+            let call = Call::post(&format!("/v1/agents/{}/remember/batch", Self::name(agent)), 200)?;
+            let mut missing = share(memories, self.agents, agent) - share(before, self.agents, agent);
+            while missing > 0 {
+                let some = missing.min(BATCH);
+                connection.call(&call, batch(&self.texts.take(some as usize))).await?;
+                missing -= some;
+                done += some;
+                progress.at(done, &format!("{done} memories"));
+            }
+        }
+        progress.end();
+        self.memories = memories;
+        Ok(())
+    }
+}
+
+/// Of so many memories, what this agent has.
+fn share(memories: u64, agents: u64, agent: u64) -> u64 {
+    memories / agents + u64::from(agent < memories % agents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn shares_add_up() {
+        for (memories, agents) in [(1_000, 1), (1_000, 10_000), (1_003, 100)] {
+            assert_eq!((0..agents).map(|agent| share(memories, agents, agent)).sum::<u64>(), memories);
+        }
+    }
+}
