@@ -62,7 +62,7 @@ pub struct Db {
     /// For those who ask the gate beside requests.
     gate: PgPool,
     /// How a worker opens connections of its own, and those that workers have.
-    gates: Gates,
+    gates: Arc<Gates>,
     search: PgPool,
     write: PgPool,
     background: PgPool,
@@ -86,12 +86,12 @@ impl Db {
         let queues = Queues::new(settings)?;
         Ok(Self {
             gate: pool(1, "cairn gate", settings.read_timeout_ms),
-            gates: Gates {
+            gates: Arc::new(Gates {
                 options: session(options, "cairn_app", "cairn gate", settings.read_timeout_ms),
                 connections: settings.gate_connections,
                 acquire,
-                opened: Arc::default(),
-            },
+                opened: Mutex::default(),
+            }),
             search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
             write: pool_of(settings.write_connections, acquire, write),
             background: pool(settings.background_connections, "cairn background", 60_000),
@@ -195,13 +195,12 @@ pub struct InUse {
 }
 
 /// How workers open connections to the gate, and what they have opened.
-#[derive(Clone)]
 struct Gates {
     options: PgConnectOptions,
     /// Of all workers together.
     connections: u32,
     acquire: Duration,
-    opened: Arc<Mutex<Vec<WeakPool<Opener>>>>,
+    opened: Mutex<Vec<WeakPool<Opener>>>,
 }
 
 impl Gates {
