@@ -1,5 +1,5 @@
 # The front door. Each target is a line or two; the work is in scripts/ and in the `cairn` command.
-.PHONY: help run test fuzz chaos rolling watch runtime openapi lint bench eval
+.PHONY: help run test fuzz chaos rolling watch runtime openapi lint bench eval curve
 
 # The release before this one: `make rolling PREVIOUS=<ref>` takes another.
 PREVIOUS ?= 6599f56
@@ -53,3 +53,8 @@ MEMORIES ?= examples/conversation.jsonl
 QUESTIONS ?= examples/questions.jsonl
 eval: runtime ## Measure recall on MEMORIES and QUESTIONS, and what each rule of ranking is worth.
 	scripts/eval --memories $(MEMORIES) --questions $(QUESTIONS) --ablate
+
+SIZES ?= 1000,10000,100000
+AGENTS ?= 1,100
+curve: runtime ## Measure what recalls and memories cost at SIZES over AGENTS, and draw docs/performance.svg anew.
+	CAIRN_EMBEDDINGS__PROVIDER=hashed cargo run --release --bin cairn -- bench curve --memories $(SIZES) --agents $(AGENTS) --json docs/performance.json --svg docs/performance.svg
