@@ -62,6 +62,10 @@ impl Gate {
             Err(Error::unavailable(Code::Timeout, "the database does not answer; try again", cause))
         });
         connection.awaits_answer = answer.is_err();
+        if let Err(Error::Unavailable { code: Code::DependencyUnavailable, .. }) = &answer {
+            // Whatever took this connection took the others.
+            self.connections.retain(|_, _| false);
+        }
         answer
     }
 

@@ -85,7 +85,13 @@ impl Db {
             .options([("plan_cache_mode", "force_generic_plan")]);
         let queues = Queues::new(settings)?;
         Ok(Self {
-            gate: pool(1, "cairn gate", settings.read_timeout_ms),
+            // Asked rarely, so that its connection may have been lost; it is pinged before use.
+            gate: PgPoolOptions::new().max_connections(1).acquire_timeout(acquire).connect_lazy_with(session(
+                options,
+                "cairn_app",
+                "cairn gate",
+                settings.read_timeout_ms,
+            )),
             gates: Arc::new(Gates {
                 options: session(options, "cairn_app", "cairn gate", settings.read_timeout_ms),
                 connections: settings.gate_connections,

@@ -43,7 +43,40 @@ fn recalls_are_measured_by_where_their_answers_come_from() {
     assert_eq!(row(&figures, "recall: miss, embedded")["hit_ratio"], Value::Null);
     let cold = row(&figures, "recall: from cold");
     assert!(cold["hits_local"].as_u64() > Some(0) && cold["misses"].as_u64() > Some(0), "{cold:#}");
-    assert_eq!(figures["targets"].as_array().map(Vec::len), Some(5));
+    assert_eq!(figures["first_answer_ms"]["count"], 5);
+    assert_eq!(figures["targets"].as_array().map(Vec::len), Some(10));
+}
+
+#[test]
+fn remembering_is_measured_and_so_is_what_a_memory_takes() {
+    let site = Site::new();
+    let verb = ["bench", "ingest", "--clients", "2", "--seconds", "1", "--texts", "100", "--grow", "1000"];
+    let figures = figures(&site, &verb);
+    for case in ["remember, embedded, 1 agent", "remember, embedded, 16 agents", "import, 100 a batch"] {
+        assert!(row(&figures, case)["calls_per_second"].as_f64() > Some(0.0), "{case}");
+    }
+    let tenths: Vec<_> = figures["growth"].as_array().into_iter().flatten().collect();
+    assert_eq!(tenths.len(), 10);
+    assert!(tenths.iter().all(|tenth| tenth["latency_ms"]["count"] == 100), "{tenths:?}");
+    for place in ["vector", "text", "postgres_heap", "postgres_indexes", "hot_index", "redis"] {
+        assert!(figures["sizes"][place].as_f64() > Some(10.0), "{place}: {}", figures["sizes"]);
+    }
+    assert_eq!(figures["targets"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn costs_are_measured_and_drawn_as_memories_grow() {
+    let site = Site::new();
+    let drawing = site.dir.path().join("curve.svg");
+    let path = drawing.display().to_string();
+    let size = ["--memories", "100,300", "--agents", "1,10", "--seconds", "1", "--svg", &path];
+    let figures = figures(&site, &[&["bench", "curve"][..], &size].concat());
+    let points: Vec<_> = figures["points"].as_array().into_iter().flatten().collect();
+    let sizes: Vec<_> = points.iter().map(|point| (point["agents"].as_u64(), point["memories"].as_u64())).collect();
+    assert_eq!(sizes, [(1, 100), (1, 300), (10, 100), (10, 300)].map(|(agents, size)| (Some(agents), Some(size))));
+    assert!(points.iter().all(|point| point["way"] == "hot_index" && point["remember"]["count"] != 0), "{points:?}");
+    let drawn = fs::read_to_string(&drawing).expect("a drawing");
+    assert!(drawn.starts_with("<svg") && drawn.contains("10 agent(s)"), "{drawn}");
 }
 
 #[test]

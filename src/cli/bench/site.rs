@@ -148,11 +148,7 @@ impl Site {
 
     /// Whose entries the cache holds.
     pub async fn owner(&self) -> anyhow::Result<Owner> {
-        self.owner_of(&self.tenant).await
-    }
-
-    pub async fn owner_of(&self, tenant: &Tenant) -> anyhow::Result<Owner> {
-        let (db, key) = (self.instance.app.db.clone(), Some(tenant.key_id));
+        let (db, key) = (self.instance.app.db.clone(), Some(self.tenant.key_id));
         let question = auth::Question { key, ..auth::Question::default() };
         let passage = db.clone().run(async move { auth::pass(db.gate(), &question).await }).await?;
         let passage = passage.context("the gate knows nothing of the key")?;

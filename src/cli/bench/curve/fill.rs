@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::Owner;
 use crate::cli::bench::generator::{Address, Call, NewTexts, batch};
-use crate::cli::bench::site::{Site, Tenant};
+use crate::cli::bench::site::Site;
 use crate::cli::bench::words::Vocabulary;
 use crate::cli::progress::Progress;
 
@@ -21,10 +21,10 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    pub async fn new(site: &Site, tenant: &Tenant, agents: u64, words: usize) -> anyhow::Result<Self> {
+    pub async fn new(site: &Site, agents: u64, words: usize) -> anyhow::Result<Self> {
         let vocabulary = Arc::new(Vocabulary::large());
         let texts = NewTexts::new(vocabulary.clone(), words, 1 << 40);
-        let (owner, address) = (site.owner_of(tenant).await?, site.instance.address(&tenant.key)?);
+        let (owner, address) = (site.owner().await?, site.instance.address(&site.tenant.key)?);
         Ok(Self { owner, address, vocabulary, agents, memories: 0, texts })
     }
 

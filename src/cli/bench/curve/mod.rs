@@ -6,10 +6,11 @@ mod point;
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli::bench::report::{self, Machine};
-use crate::cli::bench::site::{Site, Tenant};
+use crate::cli::bench::site::Site;
 use crate::cli::bench::table;
 use crate::cli::bench::tables::Tables;
 use crate::config::Config;
@@ -49,7 +50,12 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
     // Growing past what the settings call a large scope, its index would be built beside what is measured.
     config.jobs.enabled = false;
-    let report = Site::with(&config, async |site| measure(&args, site).await).await?;
+    let mut report: Option<Report> = None;
+    for agents in &args.agents {
+        // A site each, which is taken down with its tenant whatever comes of it.
+        report = Some(Site::with(&config, async |site| measure(&args, *agents, site, report).await).await?);
+    }
+    let report = report.context("--agents names no number")?;
     report.print();
     if let Some(path) = &args.svg {
         plot::draw(path, &report.points)?;
@@ -57,22 +63,19 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args, site: &Site) -> anyhow::Result<Report> {
+/// Adds the points of one curve.
+async fn measure(args: &Args, agents: u64, site: &Site, before: Option<Report>) -> anyhow::Result<Report> {
     let machine = Machine::this(site.instance.app.embedder.pin());
-    let mut report = Report { machine, words: args.words, points: Vec::new() };
-    for agents in &args.agents {
-        let tenant = Tenant::create(&site.instance.app).await?;
-        let mut crowd = Crowd::new(site, &tenant, *agents, usize::from(args.words)).await?;
-        let empty = Tables::measure(site).await?;
-        for memories in &args.memories {
-            eprintln!("{memories} memories of {agents} agent(s)");
-            crowd.grow(*memories).await?;
-            let grown = Tables::measure(site).await?.since(empty).all();
-            let postgres = grown as f64 / *memories as f64;
-            report.points.push(point::measure(site, &crowd, postgres, args.seconds).await?);
-            report::write(args.json.as_deref(), &report)?;
-        }
-        tenant.erase(&site.instance.app).await?;
+    let mut report = before.unwrap_or_else(|| Report { machine, words: args.words, points: Vec::new() });
+    let mut crowd = Crowd::new(site, agents, usize::from(args.words)).await?;
+    let empty = Tables::measure(site).await?;
+    for memories in &args.memories {
+        eprintln!("{memories} memories of {agents} agent(s)");
+        crowd.grow(*memories).await?;
+        let grown = Tables::measure(site).await?.since(empty).all();
+        let postgres = grown as f64 / *memories as f64;
+        report.points.push(point::measure(site, &crowd, postgres, args.seconds).await?);
+        report::write(args.json.as_deref(), &report)?;
     }
     Ok(report)
 }
