@@ -103,13 +103,12 @@ pub async fn update(conn: &mut TenantConn, tenant: TenantId, agent: AgentUid, pr
     Ok(())
 }
 
-/// Keeps the tenant and the agent from going away until the commit. First in the lock order.
+/// Keeps the agent from going away until the commit. After the tenant, first in the lock order.
 pub async fn lock(conn: &mut TenantConn, tenant: TenantId, id: &ExternalId) -> Result<Option<AgentUid>> {
     let uid = sqlx::query_scalar(
-        "SELECT a.agent_uid
-           FROM tenants t
-           JOIN agents a ON a.tenant_id = t.tenant_id AND a.agent_id = $2
-          WHERE t.tenant_id = $1
+        "SELECT agent_uid
+           FROM agents
+          WHERE tenant_id = $1 AND agent_id = $2
             FOR KEY SHARE",
     )
     .bind(tenant)

@@ -41,7 +41,7 @@ pub use idempotency::{Fingerprint, Idempotency, Intent, RECEIPTS_KEPT, purge_rec
 pub use migrate::{MIGRATOR, migrate, pending_migrations};
 pub use selfcheck::self_check;
 pub use tenant::{CallConn, TenantConn};
-pub use write::{Attempt, WriteTx, retrying};
+pub use write::{Attempt, WriteCall, WriteTx, retrying};
 
 /// How long a caller waits for a unit of work. Postgres ends statements long before; this is for one that is no
 /// longer there and has not said so.

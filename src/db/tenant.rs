@@ -58,9 +58,13 @@ impl DerefMut for CallConn {
 }
 
 impl Db {
-    /// For one call of a function on behalf of a tenant.
+    /// For one call of a function that reads on behalf of a tenant.
     pub async fn call(&self, tenant: TenantId) -> Result<CallConn> {
-        let Loan { connection, turn } = self.lend(Work::Search, Some(tenant)).await?;
+        self.call_for(Work::Search, tenant).await
+    }
+
+    pub(super) async fn call_for(&self, work: Work, tenant: TenantId) -> Result<CallConn> {
+        let Loan { connection, turn } = self.lend(work, Some(tenant)).await?;
         Ok(CallConn { connection, _turn: turn })
     }
 

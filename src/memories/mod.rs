@@ -13,22 +13,23 @@ mod store;
 mod locks;
 mod history;
 mod placements;
+mod arrivals;
 mod proof;
 mod removals;
 mod shares;
 mod service;
 mod routes;
 
+pub use arrivals::halved;
 pub use fields::Kind;
 pub use filter::{Filterable, MemoryFilter};
 pub use locks::SharedIn;
 pub use marks::Mark;
 pub use model::{Memory, NewMemory, Reach};
-pub use placements::halved;
 pub use proof::Proof;
 pub use routes::routes;
 pub use service::{
-    Outcome, Remembered, check_model, clear_circle, erase_author, purge_expired, purge_removals, unshare_all_of,
+    Outcome, Remembered, check_model, clear_circle, erase_author, fill, purge_expired, purge_removals, unshare_all_of,
 };
 pub use store::find_many;
 pub use text::{indexed_text, is_stop_word, terms};

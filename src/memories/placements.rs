@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use half::f16;
 use pgvector::HalfVector;
 
 use crate::db::TenantConn;
 use crate::embeddings::Windows;
 use crate::error::Result;
 use crate::ids::{AgentUid, MemoryId, ScopeId, TenantId};
+use crate::memories::arrivals::halved;
 use crate::memories::fields::MemoryFields;
 use crate::memories::text::indexed_terms;
 use crate::memories::thread::Thread;
@@ -49,35 +49,6 @@ pub async fn places_of(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId]
             .fetch_all(&mut **conn)
             .await?;
     Ok(places.into_iter().collect())
-}
-
-/// Makes a new memory visible in these scopes.
-pub async fn insert(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    id: MemoryId,
-    scopes: &[Numbered],
-    fields: &MemoryFields,
-    windows: &Windows,
-) -> Result<()> {
-    let (ids, numbers): (Vec<ScopeId>, Vec<i64>) = scopes.iter().copied().unzip();
-    let thread = Thread::of(fields);
-    sqlx::query(
-        "INSERT INTO placement_terms (tenant_id, scope_id, memory_id, n, expires_at, terms, thread, seq)
-         SELECT $1, scope_id, $2, n, $3, $4, $7, $8
-           FROM unnest($5::uuid[], $6::bigint[]) AS scope (scope_id, n)",
-    )
-    .bind(tenant)
-    .bind(id)
-    .bind(fields.expires_at)
-    .bind(indexed_terms(fields))
-    .bind(&ids)
-    .bind(&numbers)
-    .bind(thread.map(|thread| thread.key))
-    .bind(thread.map(|thread| thread.seq))
-    .execute(&mut **conn)
-    .await?;
-    insert_vectors(conn, tenant, id, scopes, fields, windows).await
 }
 
 async fn insert_vectors(
@@ -234,9 +205,4 @@ async fn delete_vectors(conn: &mut TenantConn, tenant: TenantId, ids: &[MemoryId
         .execute(&mut **conn)
         .await?;
     Ok(())
-}
-
-/// Float16 keeps all of the ranking at half the bytes.
-pub fn halved(vector: &[f32]) -> HalfVector {
-    HalfVector::from(vector.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>())
 }

@@ -181,31 +181,6 @@ pub async fn search_equal(
     Ok(stored)
 }
 
-/// Whose memory it is, and which credential wrote it.
-#[derive(Debug, Clone, Copy)]
-pub struct Hand<'a> {
-    pub agent: AgentUid,
-    pub principal: &'a str,
-}
-
-pub async fn insert(
-    conn: &mut TenantConn,
-    tenant: TenantId,
-    id: MemoryId,
-    hand: Hand<'_>,
-    fields: &MemoryFields,
-) -> Result<()> {
-    let insert = sqlx::query(
-        "INSERT INTO memories
-                (tenant_id, memory_id, content, content_hash, kind, key, tags, importance, metadata, speaker,
-                 source_type, source_id, source_seq, occurred_at, expires_at, agent_uid, written_by, written_version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1)",
-    );
-    let insert = bind_fields(insert.bind(tenant).bind(id), fields).bind(hand.agent).bind(hand.principal);
-    insert.execute(&mut **conn).await?;
-    Ok(())
-}
-
 /// Replaces what the memory says and keeps what it said; its author, its age and its id stay. The row must be locked.
 pub async fn update(
     conn: &mut TenantConn,
@@ -243,7 +218,7 @@ pub async fn update(
     Ok(())
 }
 
-/// Binds `$3` to `$15` of the two statements above.
+/// Binds `$3` to `$15` of the statement above.
 fn bind_fields<'q>(
     query: Query<'q, Postgres, PgArguments>,
     fields: &'q MemoryFields,

@@ -118,14 +118,15 @@ async fn a_caller_that_hangs_up_leaves_no_open_transaction() {
         app.sibling_through(proxy.options(&app.database.name), |config| config.database.write_connections = 1).await;
     let caller = tenant.client.at(slowed.url());
     caller.remember("ada", "connected").await;
-    for step in 0..12 {
+    // With a key, a write is a transaction of many statements; without, one call of a function.
+    for (step, key) in (0..12).map(|step| (step, Some("k"))).chain((0..3).map(|step| (step, None))) {
         proxy.allow(step);
-        let content = json!({"content": format!("abandoned {step}")});
+        let content = json!({"content": format!("abandoned {step} {key:?}"), "key": key});
         let hung_up =
             tokio::time::timeout(Duration::from_millis(40), caller.post("/v1/agents/ada/remember", content)).await;
         proxy.release();
         // The connection that was in use must serve the next caller, and its write must be seen by all.
-        let kept = format!("kept {step}");
+        let kept = format!("kept {step} {key:?}");
         caller.remember("ada", &kept).await;
         let found = tenant.recalled("ada", json!({"query": kept, "mode": "lexical", "k": 100})).await;
         assert!(found.contains(&kept), "after hanging up at step {step} ({})", hung_up.is_err());

@@ -180,6 +180,19 @@ async fn a_quota_set_in_the_middle_of_a_write_counts_it() {
     let slowed =
         app.sibling_through(proxy.options(&app.database.name), |config| config.database.write_timeout_ms = 20_000);
     let slowed = slowed.await;
+    // One call of a function, and a transaction of many statements.
+    for (body, stops) in [(json!({"content": "during"}), 1), (json!({"content": "during", "key": "k"}), 4)] {
+        quota_in_the_middle(&app, &slowed, &proxy, &operator, (body, stops)).await;
+    }
+}
+
+async fn quota_in_the_middle(
+    app: &TestApp,
+    slowed: &TestApp,
+    proxy: &Proxy,
+    operator: &Client,
+    (body, stops): (Value, usize),
+) {
     for step in 0.. {
         let tenant = app.new_tenant().await;
         let late = tenant.at(slowed.url());
@@ -187,11 +200,11 @@ async fn a_quota_set_in_the_middle_of_a_write_counts_it() {
         proxy.allow(step);
         let done = AtomicBool::new(false);
         let write = async {
-            late.remember("ada", "during").await;
+            late.remember_as("ada", body.clone()).await;
             done.store(true, Ordering::Relaxed);
         };
         let set = async {
-            let held = wait_until_held_or(&proxy, &done).await;
+            let held = wait_until_held_or(proxy, &done).await;
             let path = path(tenant.id);
             let set = operator.patch(&path, json!({"quotas": {"memories": 100}}));
             tokio::pin!(set);
@@ -207,7 +220,7 @@ async fn a_quota_set_in_the_middle_of_a_write_counts_it() {
         let totals: i64 = totals.fetch_one(&mut app.database.superuser().await).await.expect("totals");
         assert_eq!(totals, 2, "stopped at {step}");
         if !held {
-            assert!(step >= 4, "the writer was stopped {step} times only");
+            assert!(step >= stops, "the writer was stopped {step} times only");
             return;
         }
     }

@@ -4,8 +4,11 @@
 //! Locks are taken in one order everywhere: tenant, agent, circle, members, memories, then the
 //! scopes by id. What decides is read in statements after the locks.
 
+mod call;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+
+pub use call::WriteCall;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -308,19 +311,17 @@ impl WriteTx {
         }
         self.check_border().await?;
         self.settle().await?;
-        self.conn.transaction.commit().await.map_err(|error| {
-            // The outcome is unknown: Postgres may have committed before the answer was lost.
-            Error::unavailable(
-                Code::DependencyUnavailable,
-                "the write may or may not have happened; try again",
-                error.into(),
-            )
-        })?;
+        self.conn.transaction.commit().await.map_err(in_doubt)?;
         for (tenant, event) in self.announced {
             self.bus.publish(Notice { tenant, scopes: touched.to_vec(), event, origin: Origin::Here });
         }
         Ok(())
     }
+}
+
+/// Postgres may have committed before its answer was lost.
+fn in_doubt(error: sqlx::Error) -> Error {
+    Error::unavailable(Code::DependencyUnavailable, "the write may or may not have happened; try again", error.into())
 }
 
 /// What one attempt at a write came to.

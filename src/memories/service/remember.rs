@@ -14,12 +14,12 @@ use crate::embeddings::Windows;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::ids::{AgentUid, MemoryId, ScopeId};
+use crate::memories::arrivals::{self, Arrival, Hand};
 use crate::memories::model::{Memory, NewMemory};
 use crate::memories::service::ground::{Asked, Ground};
 use crate::memories::service::moves::{check_frozen, put_in, require_editor, take_out};
 use crate::memories::service::plan::{Plan, Step};
-use crate::memories::service::{Author, forget, numbered};
-use crate::memories::store::Hand;
+use crate::memories::service::{Author, forget, numbered, plain};
 use crate::memories::text::indexed_text;
 use crate::memories::{placements, store};
 
@@ -45,11 +45,11 @@ pub struct Remembered {
 type Receipt = Vec<(Uuid, Outcome)>;
 
 /// What is to be remembered, for whom, and what it was embedded to.
-struct Batch {
-    author: Author,
-    new: Vec<NewMemory>,
-    windows: Vec<Windows>,
-    asked: Asked,
+pub struct Batch {
+    pub author: Author,
+    pub new: Vec<NewMemory>,
+    pub windows: Vec<Windows>,
+    pub asked: Asked,
 }
 
 /// What an earlier sending of the same request came to: found before anything is embedded again.
@@ -80,7 +80,12 @@ pub async fn remember(app: Arc<App>, author: Author, new: Vec<NewMemory>) -> Res
     let db = app.db.clone();
     let work = retrying(move || {
         let (db, batch) = (db.clone(), batch.clone());
-        async move { attempt(db.write(batch.author.intent.tenant).await?, &batch).await }
+        async move {
+            match plain::remember(&db, &batch).await? {
+                Some(remembered) => Ok(Attempt::Done(remembered)),
+                None => attempt(db.write(batch.author.intent.tenant).await?, &batch).await,
+            }
+        }
     });
     app.db.run(work).await
 }
@@ -120,26 +125,21 @@ async fn write(tx: &mut WriteTx, batch: &Batch, ground: &Ground, plan: &Plan) ->
     announce(tx, &plan.steps);
     take_out(tx, &batch.author.intent, &plan.moves.out).await?;
     for (at, step) in plan.steps.iter().enumerate() {
-        write_one(tx, batch, ground.agent, step, at).await?;
+        make_way(tx, batch, step, at).await?;
     }
+    create(tx, batch, ground.agent, &plan.steps).await?;
     put_in(tx, &batch.author.intent, ground.agent, &plan.moves.into).await?;
     Ok(touched)
 }
 
-/// `at`: which memory of the batch.
-async fn write_one(tx: &mut WriteTx, batch: &Batch, agent: AgentUid, step: &Step, at: usize) -> Result<()> {
+/// Deletes what has expired under the key of a new memory, or rewrites the memory. `at`: which of the batch.
+async fn make_way(tx: &mut WriteTx, batch: &Batch, step: &Step, at: usize) -> Result<()> {
     let Intent { tenant, principal, .. } = &batch.author.intent;
     let (tenant, fields, windows) = (*tenant, &batch.new[at].fields, &batch.windows[at]);
     match step {
-        Step::Create { id, instead_of } => {
-            if let Some(expired) = instead_of {
-                let scopes = placements::scopes_of(tx, tenant, &[*expired]).await?;
-                forget::delete(tx, tenant, &[*expired], &scopes, None).await?;
-            }
-            tx.count(1, fields.content.len());
-            store::insert(tx, tenant, *id, Hand { agent, principal }, fields).await?;
-            let scopes = numbered(tx, &[agent.scope()])?;
-            placements::insert(tx, tenant, *id, &scopes, fields, windows).await
+        Step::Create { instead_of: Some(expired), .. } => {
+            let scopes = placements::scopes_of(tx, tenant, &[*expired]).await?;
+            forget::delete(tx, tenant, &[*expired], &scopes, None).await
         }
         Step::Replace { id, same_text, bytes_before } => {
             tx.count(0, fields.content.len() - bytes_before);
@@ -148,8 +148,26 @@ async fn write_one(tx: &mut WriteTx, batch: &Batch, agent: AgentUid, step: &Step
             let scopes = numbered(tx, &scopes)?;
             placements::update(tx, tenant, *id, &scopes, fields, (!same_text).then_some(windows)).await
         }
-        Step::Keep { .. } => Ok(()),
+        Step::Create { .. } | Step::Keep { .. } => Ok(()),
     }
+}
+
+/// All that are new, at once.
+async fn create(tx: &mut WriteTx, batch: &Batch, agent: AgentUid, steps: &[Step]) -> Result<()> {
+    let Intent { tenant, principal, .. } = &batch.author.intent;
+    let mut arrivals = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        if let Step::Create { id, .. } = step {
+            let fields = &batch.new[at].fields;
+            tx.count(1, fields.content.len());
+            arrivals.push(Arrival::new(*id, fields, &batch.windows[at]));
+        }
+    }
+    if arrivals.is_empty() {
+        return Ok(());
+    }
+    let n = tx.n(agent.scope())?;
+    arrivals::place(tx, *tenant, Hand { agent, principal }, n, &arrivals).await
 }
 
 fn announce(tx: &mut WriteTx, steps: &[Step]) {
@@ -189,8 +207,13 @@ async fn read(
 ) -> Result<Option<Vec<Remembered>>> {
     let ids: Vec<MemoryId> = outcomes.iter().map(|(id, _)| *id).collect();
     let memories = store::find_many(conn, author.intent.tenant, &ids, author.reach.circles.as_deref()).await?;
+    Ok(in_order(memories, outcomes))
+}
+
+/// None if one of the memories is not there.
+pub fn in_order(memories: Vec<Memory>, outcomes: &[(MemoryId, Outcome)]) -> Option<Vec<Remembered>> {
     let by_id: HashMap<MemoryId, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
     let remembered =
         outcomes.iter().map(|(id, outcome)| Some(Remembered { memory: by_id.get(id)?.clone(), outcome: *outcome }));
-    Ok(remembered.collect())
+    remembered.collect()
 }
