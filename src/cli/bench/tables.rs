@@ -1,5 +1,6 @@
 //! What the tables that grow with memories take in Postgres.
 
+use anyhow::Context;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::cli::bench::site::Site;
@@ -35,4 +36,12 @@ impl Tables {
     pub fn all(self) -> i64 {
         self.heap + self.indexes
     }
+}
+
+/// What autovacuum does before long, done now.
+pub async fn vacuum(site: &Site) -> anyhow::Result<()> {
+    let mut connection: PgConnection = sqlx::ConnectOptions::connect(&site.database).await?;
+    let vacuum = "VACUUM (ANALYZE) cairn.memories, cairn.placements, cairn.placement_terms";
+    sqlx::query(vacuum).execute(&mut connection).await.context("vacuuming")?;
+    Ok(connection.close().await?)
 }

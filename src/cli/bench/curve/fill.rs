@@ -1,14 +1,23 @@
-//! A tenant's agents, each with its share of the memories.
+//! A tenant's agents, each with its share of the memories, written past the API and its caches: what is measured
+//! comes afterwards.
 
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::cache::Owner;
-use crate::cli::bench::generator::{Address, Call, NewTexts, batch};
+use crate::cli::bench::generator::{Address, NewTexts};
 use crate::cli::bench::site::Site;
+use crate::cli::bench::tables::vacuum;
 use crate::cli::bench::words::Vocabulary;
 use crate::cli::progress::Progress;
+use crate::config::Config;
+use crate::embeddings::Embedder;
+use crate::error::Error;
+use crate::ids::ExternalId;
+use crate::memories::fill;
 
-const BATCH: u64 = 100;
+const BATCH: u64 = 500;
 
 pub struct Crowd {
     pub owner: Owner,
@@ -18,14 +27,19 @@ pub struct Crowd {
     /// So many there are by now, of all agents together.
     pub memories: u64,
     texts: NewTexts,
+    /// Without a cache, which a million texts would fill.
+    embedder: Embedder,
 }
 
 impl Crowd {
-    pub async fn new(site: &Site, agents: u64, words: usize) -> anyhow::Result<Self> {
+    pub async fn new(site: &Site, config: &Config, agents: u64, words: usize) -> anyhow::Result<Self> {
         let vocabulary = Arc::new(Vocabulary::large());
         let texts = NewTexts::new(vocabulary.clone(), words, 1 << 40);
         let (owner, address) = (site.owner().await?, site.instance.address(&site.tenant.key)?);
-        Ok(Self { owner, address, vocabulary, agents, memories: 0, texts })
+        let config = config.clone();
+        let embedder = tokio::task::spawn_blocking(move || Embedder::start(&config)).await;
+        let embedder = embedder.context("loading the embedding model")??;
+        Ok(Self { owner, address, vocabulary, agents, memories: 0, texts, embedder })
     }
 
     pub fn name(number: u64) -> String {
@@ -39,17 +53,18 @@ impl Crowd {
         (0..wanted).map(|index| Self::name(index * filled / wanted)).collect()
     }
 
-    /// Until the tenant has so many: the share of each agent in batches.
-    pub async fn grow(&mut self, memories: u64) -> anyhow::Result<()> {
+    /// Until the tenant has so many: the share of each agent in batches. Then what autovacuum does before long.
+    pub async fn grow(&mut self, site: &Site, memories: u64) -> anyhow::Result<()> {
         let progress = Progress::new(memories - self.memories);
-        let mut connection = self.address.connect().await?;
         let (before, mut done) = (self.memories, 0);
         for agent in 0..self.agents {
-            let call = Call::post(&format!("/v1/agents/{}/remember/batch", Self::name(agent)), 200)?;
+            let id = ExternalId::parse(&Self::name(agent)).map_err(Error::from)?;
             let mut missing = share(memories, self.agents, agent) - share(before, self.agents, agent);
             while missing > 0 {
                 let some = missing.min(BATCH);
-                connection.call(&call, batch(&self.texts.take(some as usize))).await?;
+                let texts = self.texts.take(some as usize);
+                let windows = self.embedder.embed_texts(&self.owner, texts.clone()).await?;
+                fill(&site.instance.app.db, self.owner.tenant, &id, &texts, &windows).await?;
                 missing -= some;
                 done += some;
                 progress.at(done, &format!("{done} memories"));
@@ -57,7 +72,7 @@ impl Crowd {
         }
         progress.end();
         self.memories = memories;
-        Ok(())
+        vacuum(site).await
     }
 }
 

@@ -50,10 +50,12 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
     // Growing past what the settings call a large scope, its index would be built beside what is measured.
     config.jobs.enabled = false;
+    // The slow way is to be measured to its end.
+    config.database.read_timeout_ms = 60_000;
     let mut report: Option<Report> = None;
     for agents in &args.agents {
         // A site each, which is taken down with its tenant whatever comes of it.
-        report = Some(Site::with(&config, async |site| measure(&args, *agents, site, report).await).await?);
+        report = Some(Site::with(&config, async |site| measure(&args, &config, *agents, site, report).await).await?);
     }
     let report = report.context("--agents names no number")?;
     report.print();
@@ -64,14 +66,20 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
 }
 
 /// Adds the points of one curve.
-async fn measure(args: &Args, agents: u64, site: &Site, before: Option<Report>) -> anyhow::Result<Report> {
+async fn measure(
+    args: &Args,
+    config: &Config,
+    agents: u64,
+    site: &Site,
+    before: Option<Report>,
+) -> anyhow::Result<Report> {
     let machine = Machine::this(site.instance.app.embedder.pin());
     let mut report = before.unwrap_or_else(|| Report { machine, words: args.words, points: Vec::new() });
-    let mut crowd = Crowd::new(site, agents, usize::from(args.words)).await?;
+    let mut crowd = Crowd::new(site, config, agents, usize::from(args.words)).await?;
     let empty = Tables::measure(site).await?;
     for memories in &args.memories {
         eprintln!("{memories} memories of {agents} agent(s)");
-        crowd.grow(*memories).await?;
+        crowd.grow(site, *memories).await?;
         let grown = Tables::measure(site).await?.since(empty).all();
         let postgres = grown as f64 / *memories as f64;
         report.points.push(point::measure(site, &crowd, postgres, args.seconds).await?);

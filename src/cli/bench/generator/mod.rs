@@ -14,7 +14,7 @@ pub use caller::{Bodies, Target, Texts};
 pub use http::{Address, Call, Connection, Origin};
 pub use slices::Measured;
 use slices::SLICE;
-pub use writers::{NewTexts, Writers, batch, memory};
+pub use writers::{NewTexts, Writers, memory};
 
 /// What is measured, and what its row in the table is called.
 pub type Case = (&'static str, Target);

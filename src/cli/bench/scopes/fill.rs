@@ -1,12 +1,10 @@
 //! A scope with so many memories, written past the embedder: what is measured is the search.
 
-use anyhow::Context;
 use pgvector::HalfVector;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::cli::bench::scopes::clusters::Clusters;
-use crate::cli::bench::site::Site;
 use crate::cli::progress::Progress;
 use crate::ids::{AgentUid, TenantId};
 use crate::memories::halved;
@@ -57,12 +55,4 @@ pub async fn scope(
     }
     progress.end();
     Ok(Vectors { tenant, scope: agent.scope(), dims: dims as i32 })
-}
-
-/// What autovacuum does before long, done now.
-pub async fn settle(site: &Site) -> anyhow::Result<()> {
-    let mut connection = sqlx::ConnectOptions::connect(&site.database).await?;
-    let vacuum = "VACUUM (ANALYZE) cairn.memories, cairn.placements";
-    sqlx::query(vacuum).execute(&mut connection).await.context("vacuuming")?;
-    Ok(connection.close().await?)
 }

@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 use crate::cli::bench::report::{self, Machine};
 use crate::cli::bench::site::Site;
 use crate::cli::bench::table;
+use crate::cli::bench::tables::vacuum;
 use crate::config::Config;
 use crate::memories::halved;
 use crate::recall::{LargeScope, Vectors, scope_indexes as indexes};
@@ -72,7 +73,7 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
         let questions: Vec<HalfVector> = questions.collect();
         let mut owner = site.instance.app.db.owner("cairn bench").await?;
         let vectors = fill::scope(&mut owner, site.tenant.id, &clusters, *size).await?;
-        fill::settle(site).await?;
+        vacuum(site).await?;
         compare(site, &vectors, &questions, *size, &mut report).await?;
         report::write(args.json.as_deref(), &report)?;
     }
