@@ -77,6 +77,7 @@ const ROLES: [(&str, &[&str]); 4] = [
             "signing",
             "filter",
             "placements",
+            "arrivals",
             "candidates",
             "history",
             "proof",

@@ -26,6 +26,7 @@ mod gate;
 mod idempotency;
 mod migrate;
 mod owner;
+mod parked;
 mod selfcheck;
 mod tenant;
 mod waits;
@@ -34,6 +35,7 @@ mod write;
 use door::Door;
 use fair::Queues;
 use gate::{Connections, Opener};
+use parked::Lot;
 use waits::{Waits, Work};
 
 pub use gate::Gate;
@@ -63,8 +65,8 @@ pub struct Db {
     gate: PgPool,
     /// How a worker opens connections of its own, and those that workers have.
     gates: Arc<Gates>,
-    search: PgPool,
-    write: PgPool,
+    search: Lot,
+    write: Lot,
     background: PgPool,
     waits: Waits,
     queues: Queues,
@@ -98,8 +100,8 @@ impl Db {
                 acquire,
                 opened: Mutex::default(),
             }),
-            search: pool(settings.search_connections, "cairn search", settings.read_timeout_ms),
-            write: pool_of(settings.write_connections, acquire, write),
+            search: Lot::of(pool(settings.search_connections, "cairn search", settings.read_timeout_ms)),
+            write: Lot::of(pool_of(settings.write_connections, acquire, write)),
             background: pool(settings.background_connections, "cairn background", 60_000),
             waits: Waits::new(POOLS)?,
             queues,
@@ -155,7 +157,16 @@ impl Db {
     }
 
     fn pools(&self) -> [&PgPool; 4] {
-        [&self.gate, &self.search, &self.write, &self.background]
+        [&self.gate, &self.search.pool, &self.write.pool, &self.background]
+    }
+
+    /// Where calls park their connections.
+    fn lot(&self, work: Work) -> Option<&Lot> {
+        match work {
+            Work::Search => Some(&self.search),
+            Work::Write => Some(&self.write),
+            Work::Gate | Work::Background => None,
+        }
     }
 
     /// What is open and idle, for the metrics.
@@ -168,6 +179,9 @@ impl Db {
         });
         for (one, name) in each.iter_mut().zip(POOLS) {
             one.name = name;
+        }
+        for (work, lot) in [(Work::Search, &self.search), (Work::Write, &self.write)] {
+            each[work as usize].idle += lot.parked();
         }
         for status in self.gates.statuses() {
             let gate = &mut each[Work::Gate as usize];
@@ -185,8 +199,9 @@ impl Db {
     /// Hands out no more connections and waits for those in use: a unit of work whose caller has gone still commits.
     pub async fn close(&self) {
         self.gates.close();
-        let closing = join_all(self.pools().into_iter().map(PgPool::close));
-        if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+        let pools = join_all([&self.gate, &self.background].map(PgPool::close));
+        let lots = join_all([&self.search, &self.write].map(Lot::close));
+        if tokio::time::timeout(CLOSE_PATIENCE, async { tokio::join!(pools, lots) }).await.is_err() {
             tracing::warn!("work in the database did not end within {CLOSE_PATIENCE:?}");
         }
     }

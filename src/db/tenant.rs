@@ -4,13 +4,15 @@
 use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction};
 
-use crate::db::waits::Loan;
+use crate::db::parked::Lot;
+use crate::db::waits::{Claim, Loan};
 use crate::db::{Db, Work};
 use crate::error::Result;
 use crate::ids::TenantId;
-use crate::turns::Turn;
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -18,7 +20,7 @@ const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub struct TenantConn {
     pub(super) transaction: Transaction<'static, Postgres>,
     /// Given back after the connection is.
-    _turn: Option<Turn>,
+    _claim: Claim,
 }
 
 impl Deref for TenantConn {
@@ -39,21 +41,21 @@ impl DerefMut for TenantConn {
 /// functions that set one for as long as they run.
 pub struct CallConn {
     connection: PoolConnection<Postgres>,
+    lot: Option<Lot>,
     /// Given back after the connection is.
-    _turn: Option<Turn>,
+    claim: Claim,
 }
 
-impl Deref for CallConn {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for CallConn {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
+impl CallConn {
+    /// Calls a function. Whoever is cut off here, or fails, leaves a connection for the pool to look after; one that
+    /// has answered is at hand for the next call.
+    pub async fn rows(self, call: Query<'_, Postgres, PgArguments>) -> sqlx::Result<Vec<PgRow>> {
+        let Self { mut connection, lot, claim } = self;
+        let rows = call.fetch_all(&mut *connection).await?;
+        if let Some(lot) = lot {
+            lot.park(connection, claim.calls);
+        }
+        Ok(rows)
     }
 }
 
@@ -64,8 +66,8 @@ impl Db {
     }
 
     pub(super) async fn call_for(&self, work: Work, tenant: TenantId) -> Result<CallConn> {
-        let Loan { connection, turn } = self.lend(work, Some(tenant)).await?;
-        Ok(CallConn { connection, _turn: turn })
+        let Loan { connection, claim } = self.lend(work, Some(tenant)).await?;
+        Ok(CallConn { connection, lot: self.lot(work).cloned(), claim })
     }
 
     /// One read-only snapshot of one tenant.
@@ -84,5 +86,5 @@ pub(super) async fn begin(loan: Loan, tenant: TenantId, begin: &str, also: &str)
     // A tenant id is a UUID and cannot carry SQL.
     let statement = format!("{begin}; SELECT set_config('cairn.tenant', '{tenant}', true){also}");
     let transaction = Transaction::begin(loan.connection, Some(AssertSqlSafe(statement).into_sql_str())).await?;
-    Ok(TenantConn { transaction, _turn: loan.turn })
+    Ok(TenantConn { transaction, _claim: loan.claim })
 }

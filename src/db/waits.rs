@@ -6,9 +6,11 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::db::Db;
+use crate::db::parked::Lent;
 use crate::error::Result;
 use crate::ids::TenantId;
 use crate::telemetry::durations;
@@ -46,10 +48,17 @@ impl Waits {
     }
 }
 
-/// A connection, and the turn at it: given back after it.
+/// A connection, and what is given back after it.
 pub(super) struct Loan {
     pub connection: PoolConnection<Postgres>,
-    pub turn: Option<Turn>,
+    pub claim: Claim,
+}
+
+/// What a connection is held by: the turn at it and the place among those that there are, and how many calls it has had.
+pub(super) struct Claim {
+    pub calls: u32,
+    _turn: Option<Turn>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Db {
@@ -62,7 +71,14 @@ impl Db {
                 Some(tenant) => self.queues.turn(work, tenant).await?,
                 None => None,
             };
-            Ok(Loan { connection: pool.acquire().await?, turn })
+            let (connection, calls, permit) = match self.lot(work) {
+                Some(lot) => {
+                    let Lent { connection, calls, permit } = lot.lend().await?;
+                    (connection, calls, Some(permit))
+                }
+                None => (pool.acquire().await?, 0, None),
+            };
+            Ok(Loan { connection, claim: Claim { calls, _turn: turn, _permit: permit } })
         });
         let lent = lent.await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
         self.waits.observe(work, started.elapsed());

@@ -7,13 +7,17 @@ use std::time::Duration;
 use crate::db::{Db, Intent};
 use crate::erase::model::TABLES;
 use crate::erase::{TenantReceipt, store};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::events::Event;
 use crate::http::IfMatch;
 use crate::ids::TenantId;
 use crate::tenants::{self, Status};
 
 const ROWS_A_BATCH: i64 = 500;
+
+/// Batches that may fail in a row, and how long the pause after the first of them is.
+const MOST_FAILURES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often an instance looks for erasures that another one left unfinished.
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -74,17 +78,31 @@ async fn delete_all(
     table: &'static str,
     progress: &mut impl FnMut(&'static str, i64),
 ) -> Result<i64> {
-    let mut all = 0;
+    let (mut all, mut failures) = (0, 0);
     loop {
-        let mut tx = db.write_to_erase(tenant).await?;
-        let gone = store::delete(&mut tx, tenant, table, ROWS_A_BATCH).await?;
-        if gone == 0 {
-            return Ok(all);
+        match delete_some(db, tenant, table).await {
+            Ok(0) => return Ok(all),
+            Ok(gone) => {
+                progress(table, gone);
+                (all, failures) = (all + gone, 0);
+            }
+            // Another eraser is at its batch, or this one took too long; what it has looked at is at hand now.
+            Err(Error::Unavailable { code: Code::Overloaded | Code::Timeout, .. }) if failures < MOST_FAILURES => {
+                failures += 1;
+                tokio::time::sleep(PAUSE * failures).await;
+            }
+            Err(error) => return Err(error),
         }
-        tx.commit(&[]).await?;
-        progress(table, gone);
-        all += gone;
     }
+}
+
+async fn delete_some(db: &Db, tenant: TenantId, table: &'static str) -> Result<i64> {
+    let mut tx = db.write_to_erase(tenant).await?;
+    let gone = store::delete(&mut tx, tenant, table, ROWS_A_BATCH).await?;
+    if gone > 0 {
+        tx.commit(&[]).await?;
+    }
+    Ok(gone)
 }
 
 /// Goes on with whatever was begun, here or by an instance that is no more.

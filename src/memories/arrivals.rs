@@ -5,7 +5,7 @@ use half::f16;
 use pgvector::HalfVector;
 use sqlx::postgres::{PgHasArrayType, PgTypeInfo};
 use sqlx::types::Json;
-use sqlx::{Postgres, Type};
+use sqlx::{FromRow, Postgres, Type};
 use time::OffsetDateTime;
 
 use crate::db::{TenantConn, WriteCall};
@@ -116,22 +116,17 @@ pub async fn place(
 /// A whole write in one round trip, for memories without keys and circles, no two of them equal, of an agent that is
 /// there. Nothing in return: one of them is not new, or the tenant asks for more than that, and nothing was written.
 pub async fn remember(
-    call: &mut WriteCall,
+    call: WriteCall,
     tenant: TenantId,
     author: &ExternalId,
     principal: &str,
     arrivals: &[Arrival<'_>],
 ) -> Result<Vec<Memory>> {
-    let remembered = sqlx::query_as(
+    let remember = sqlx::query(
         "SELECT m.*, $2 AS agent_id, '{}'::text[] AS circles
            FROM remember_arrivals($1, $2, $3, $4, $5) m",
-    )
-    .bind(tenant)
-    .bind(author)
-    .bind(principal)
-    .bind(Tag::random())
-    .bind(arrivals)
-    .fetch_all(&mut **call)
-    .await;
-    remembered.map_err(|error| call.explain(error))
+    );
+    let remember = remember.bind(tenant).bind(author).bind(principal).bind(Tag::random()).bind(arrivals);
+    let rows = call.rows(remember).await?;
+    Ok(rows.iter().map(Memory::from_row).collect::<Result<_, _>>()?)
 }

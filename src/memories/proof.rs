@@ -39,7 +39,9 @@ impl Proof {
                 (SELECT e.tag FROM scope_epochs e WHERE e.tenant_id = $1 AND e.scope_id = $2) AS agent_tag,
                 ARRAY(SELECT e.tag
                         FROM unnest($3::uuid[]) WITH ORDINALITY AS s (scope_id, place)
-                        LEFT JOIN scope_epochs e ON e.tenant_id = $1 AND e.scope_id = s.scope_id
+                        LEFT JOIN LATERAL (SELECT o.tag
+                                             FROM scope_epochs o
+                                            WHERE o.tenant_id = $1 AND o.scope_id = s.scope_id OFFSET 0) AS e ON true
                        ORDER BY s.place) AS tags_now,
                 statement_timestamp() AS now,
                 (SELECT min(soonest.at)
@@ -66,15 +68,9 @@ impl Proof {
         (scopes, circles): (&[ScopeId], &[ScopeId]),
         wanted: &[MemoryId],
     ) -> Result<(Self, Vec<Memory>)> {
-        let mut conn = db.call(tenant).await?;
-        let rows = sqlx::query("SELECT * FROM recalled($1, $2, $3, $4, $5)")
-            .bind(tenant)
-            .bind(agent)
-            .bind(scopes)
-            .bind(circles)
-            .bind(wanted)
-            .fetch_all(&mut *conn)
-            .await?;
+        let recalled = sqlx::query("SELECT * FROM recalled($1, $2, $3, $4, $5)");
+        let recalled = recalled.bind(tenant).bind(agent).bind(scopes).bind(circles).bind(wanted);
+        let rows = db.call(tenant).await?.rows(recalled).await?;
         let proof = Self::from_row(rows.first().ok_or(sqlx::Error::RowNotFound)?)?;
         Ok((proof, rows.iter().filter_map(memory).collect::<Result<_, _>>()?))
     }

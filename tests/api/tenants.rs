@@ -418,8 +418,10 @@ async fn an_erasure_cut_off_at_any_moment_is_finished_by_another() {
     let operator = operator(&app).await;
     for cut in [0, 1, 3, 6] {
         let tenant = app.new_tenant().await;
-        for agent in ["ada", "bob"] {
-            let memories: Vec<Value> = (0..100).map(|n| json!({"content": format!("{agent} {n}")})).collect();
+        // More than one batch of each table, so that whoever waits for another's batch finds more rows after it.
+        for part in 0..12 {
+            let agent = ["ada", "bob"][part % 2];
+            let memories: Vec<Value> = (0..100).map(|n| json!({"content": format!("{agent} {part} {n}")})).collect();
             let batch = json!({"memories": memories});
             tenant.post(&format!("/v1/agents/{agent}/remember/batch"), batch).await.expect(200);
         }

@@ -230,6 +230,41 @@ async fn a_key_that_appears_before_the_locks_is_locked_in_order() {
     assert_eq!(deadlocks(&mut app.database.superuser().await).await, 0);
 }
 
+/// The gate, and one call of a function: no lookups, no transaction around it, and nobody asks afterwards whether the
+/// connection still lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_new_is_remembered_and_found_with_two_questions_to_postgres() {
+    let app = TestApp::start().await;
+    let tenant = app.new_tenant().await;
+    let proxy = Proxy::start(app.database.cluster.socket()).await;
+    let slowed = app.sibling_through(proxy.options(&app.database.name), |_| {}).await;
+    let caller = tenant.client.at(slowed.url());
+    let recall = json!({"query": "stone", "cache": "bypass"});
+    // From here on every statement is prepared, and the scope is in memory.
+    for text in ["a stone", "another stone"] {
+        caller.remember("ada", text).await;
+        caller.recalled("ada", recall.clone()).await;
+    }
+    let two_suffice = async |path: &str, body: Value| {
+        proxy.allow(2);
+        let answered = tokio::time::timeout(Duration::from_millis(500), caller.post(path, body)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let suffice = answered.is_ok_and(|answer| answer.status < 300) && !proxy.holds();
+        proxy.release();
+        suffice
+    };
+    // Now and then some housekeeping asks something too.
+    let mut found = false;
+    for _ in 0..10 {
+        found |= two_suffice("/v1/agents/ada/recall", recall.clone()).await;
+    }
+    let mut remembered = false;
+    for number in 0..10 {
+        remembered |= two_suffice("/v1/agents/ada/remember", json!({"content": format!("stone {number}")})).await;
+    }
+    assert!(found && remembered, "found: {found}, remembered: {remembered}");
+}
+
 async fn interleave(
     app: &TestApp,
     slowed: &TestApp,

@@ -94,9 +94,15 @@ impl Db {
         Ok(WriteTx::over(conn, tenant, Border::Unchecked, &self.bus))
     }
 
-    /// A write to a tenant that takes no others any more: its erasure, batch by batch.
+    /// A write to a tenant that takes no others any more: its erasure, batch by batch, one at a time. Whoever waited
+    /// for another's batch would find its own rows gone, and take the table for empty.
     pub async fn write_to_erase(&self, tenant: TenantId) -> Result<WriteTx> {
-        let conn = tenant::begin(self.lend(Work::Write, Some(tenant)).await?, tenant, "BEGIN", "").await?;
+        let mut conn = tenant::begin(self.lend(Work::Write, Some(tenant)).await?, tenant, "BEGIN", "").await?;
+        // Not in the round trip that begins: cut off there, nobody would roll back.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))")
+            .bind(tenant.to_string())
+            .execute(&mut *conn)
+            .await?;
         Ok(WriteTx::over(conn, tenant, Border::Owned, &self.bus))
     }
 }

@@ -22,11 +22,11 @@ pub async fn remember(db: &Db, batch: &Batch) -> Result<Option<Vec<Remembered>>>
     let arrivals = new.iter().zip(windows).zip(&ids);
     let arrivals: Vec<_> = arrivals.map(|((new, windows), id)| Arrival::new(*id, &new.fields, windows)).collect();
     let intent = &author.intent;
-    let mut call = db.write_call(intent.tenant).await?;
-    let written = arrivals::remember(&mut call, intent.tenant, &author.agent, &intent.principal, &arrivals).await?;
+    let call = db.write_call(intent.tenant).await?;
+    let written = arrivals::remember(call, intent.tenant, &author.agent, &intent.principal, &arrivals).await?;
     let Some(first) = written.first() else { return Ok(None) };
     let event = Event::MemoryCreated { memories: ids.iter().map(|id| id.uuid()).collect() };
-    call.announce(vec![first.agent_uid.scope()], event);
+    db.announce(intent.tenant, vec![first.agent_uid.scope()], event);
     let outcomes: Vec<_> = ids.into_iter().map(|id| (id, Outcome::Created)).collect();
     Ok(in_order(written, &outcomes))
 }

@@ -44,7 +44,8 @@ pub async fn features(
                      ORDER BY p.window_no)
                 ELSE '{}'::halfvec[] END AS vectors
            FROM unnest($3::uuid[]) AS f (memory_id)
-           JOIN memories m ON m.tenant_id = $1 AND m.memory_id = f.memory_id
+          CROSS JOIN LATERAL (
+                SELECT * FROM memories o WHERE o.tenant_id = $1 AND o.memory_id = f.memory_id OFFSET 0) AS m
           CROSS JOIN LATERAL (
                 SELECT t.scope_id, t.thread, t.seq
                   FROM unnest($2::uuid[]) WITH ORDINALITY AS s (scope_id, place)
@@ -90,7 +91,8 @@ pub async fn newest(conn: &mut TenantConn, search: &Search<'_>) -> Result<Option
                                  AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
                                ORDER BY t.memory_id DESC
                                LIMIT 1) AS t
-           JOIN memories n ON n.tenant_id = $1 AND n.memory_id = t.memory_id
+          CROSS JOIN LATERAL (
+                SELECT * FROM memories o WHERE o.tenant_id = $1 AND o.memory_id = t.memory_id OFFSET 0) AS n
           ORDER BY t.memory_id DESC
           LIMIT 1",
     );

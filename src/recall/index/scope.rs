@@ -41,9 +41,6 @@ pub struct Placed {
 pub struct Doc {
     pub id: MemoryId,
     pub expires_at: Option<OffsetDateTime>,
-    pub length: u32,
-    /// Whether it is a question.
-    pub asks: bool,
     pub thread: Option<Thread>,
     pub columns: Filterable,
 }
@@ -51,9 +48,12 @@ pub struct Doc {
 pub struct ScopeIndex {
     pub version: Version,
     docs: Vec<Option<Doc>>,
-    /// Whether there is one at a slot, and its windows among the vectors: what every search looks at.
+    /// What every search looks at, slot by slot, side by side: whether there is one, its windows among the vectors, how
+    /// many words it has, and whether it is a question.
     held: Vec<bool>,
     rows: Vec<Range<u32>>,
+    lengths: Vec<u32>,
+    asking: Vec<bool>,
     by_id: HashMap<MemoryId, Slot>,
     pub vectors: Vectors,
     pub words: Words,
@@ -71,6 +71,8 @@ impl ScopeIndex {
             docs: Vec::new(),
             held: Vec::new(),
             rows: Vec::new(),
+            lengths: Vec::new(),
+            asking: Vec::new(),
             by_id: HashMap::new(),
             vectors: Vectors::default(),
             words: Words::default(),
@@ -102,9 +104,10 @@ impl ScopeIndex {
         let length = placed.terms.len() as u32;
         self.total_words += u64::from(length);
         self.columns_size += size_of_columns(&placed.columns);
-        let asks = placed.terms.binary_search(&Mark::Asks.term()).is_ok();
+        self.lengths.push(length);
+        self.asking.push(placed.terms.binary_search(&Mark::Asks.term()).is_ok());
         let Placed { id, expires_at, thread, columns, .. } = placed;
-        self.docs.push(Some(Doc { id, expires_at, length, asks, thread, columns }));
+        self.docs.push(Some(Doc { id, expires_at, thread, columns }));
         self.held.push(true);
         self.rows.push(rows);
         true
@@ -118,7 +121,7 @@ impl ScopeIndex {
         if let Some(at) = doc.expires_at {
             self.expiries.remove(&(at, slot));
         }
-        self.total_words -= u64::from(doc.length);
+        self.total_words -= u64::from(self.lengths[slot as usize]);
         if self.newest == Some(id) {
             self.newest = self.by_id.keys().max().copied();
         }
@@ -158,6 +161,16 @@ impl ScopeIndex {
         &self.held
     }
 
+    /// How many words the memory at a slot has, or the one that was there had.
+    pub fn length(&self, slot: Slot) -> u32 {
+        self.lengths[slot as usize]
+    }
+
+    /// Whether it is a question.
+    pub fn asks(&self, slot: Slot) -> bool {
+        self.asking[slot as usize]
+    }
+
     /// The windows of the memory at a slot, among the vectors.
     pub fn rows(&self, slot: Slot) -> Range<u32> {
         self.rows[slot as usize].clone()
@@ -189,7 +202,7 @@ impl ScopeIndex {
 
     /// What it holds in memory, about, in bytes.
     pub fn size(&self) -> usize {
-        let docs = self.docs.capacity() * (size_of::<Option<Doc>>() + 9) + self.by_id.capacity() * 32;
+        let docs = self.docs.capacity() * (size_of::<Option<Doc>>() + 14) + self.by_id.capacity() * 32;
         docs + self.vectors.size() + self.words.size() + self.columns_size
     }
 }

@@ -87,10 +87,13 @@ fn corpus(fields: &[Field<'_>]) -> Corpus {
     if let [only] = fields {
         return Corpus { documents: only.index.len() as u64, words: only.index.total_words() };
     }
-    let counted = fields.iter().flat_map(|field| field.index.docs().filter(|(slot, _)| field.first[*slot as usize]));
-    counted.fold(Corpus::default(), |corpus, (_, doc)| Corpus {
+    let counted = fields.iter().flat_map(|field| {
+        let slots = field.first.iter().enumerate().filter(|(_, first)| **first);
+        slots.map(|(slot, _)| field.index.length(slot as Slot))
+    });
+    counted.fold(Corpus::default(), |corpus, length| Corpus {
         documents: corpus.documents + 1,
-        words: corpus.words + u64::from(doc.length),
+        words: corpus.words + u64::from(length),
     })
 }
 
@@ -118,19 +121,19 @@ fn score_words(fields: &mut [Field<'_>], corpus: Corpus, terms: &[i32], neighbou
 }
 
 fn length(index: &ScopeIndex, slot: Slot, neighbours: bool) -> u32 {
-    let own = |slot: Slot| index.doc(slot).map_or(0, |doc| doc.length);
-    window_length(own(slot), index.words.beside(slot).filter(|_| neighbours).map(own))
+    let beside = index.words.beside(slot).filter(|_| neighbours);
+    window_length(index.length(slot), beside.map(|slot| index.length(slot)))
 }
 
 /// How often each memory has the word, with the share of those near it; returns which have it at all.
 fn count(index: &ScopeIndex, term: i32, neighbours: bool, counts: &mut [f64]) -> Vec<Slot> {
-    let mut touched = Vec::new();
-    for (slot, times) in index.words.with(term) {
-        let Some(doc) = index.doc(*slot) else { continue };
+    let postings = index.words.with(term);
+    let mut touched = Vec::with_capacity(postings.len());
+    for (slot, times) in postings.iter().filter(|(slot, _)| index.held()[*slot as usize]) {
         let near = index.words.near(*slot).filter(|_| neighbours);
-        for (places, slot) in std::iter::once((0, *slot)).chain(near) {
-            counts[slot as usize] += share(places, doc.asks) * f64::from(*times);
-            touched.push(slot);
+        for (places, slot_near) in std::iter::once((0, *slot)).chain(near) {
+            counts[slot_near as usize] += share(places, index.asks(*slot)) * f64::from(*times);
+            touched.push(slot_near);
         }
     }
     touched

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use pgvector::HalfVector;
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use time::OffsetDateTime;
 
 use super::scope::Placed;
@@ -64,7 +64,9 @@ pub async fn removals(
     let rows: Vec<(ScopeId, MemoryId)> = sqlx::query_as(
         "SELECT r.scope_id, r.memory_id
            FROM unnest($2::uuid[], $3::bigint[]) AS s (scope_id, n)
-           JOIN scope_removals r ON r.tenant_id = $1 AND r.scope_id = s.scope_id AND r.n > s.n",
+          CROSS JOIN LATERAL (SELECT o.scope_id, o.memory_id
+                                FROM scope_removals o
+                               WHERE o.tenant_id = $1 AND o.scope_id = s.scope_id AND o.n > s.n OFFSET 0) AS r",
     )
     .bind(tenant)
     .bind(scopes)
@@ -97,6 +99,17 @@ struct Row {
     metadata: Option<Value>,
 }
 
+/// The memories of many placements.
+const JOINED: &str = "
+    JOIN memories m ON m.tenant_id = $1 AND m.memory_id = t.memory_id
+    JOIN agents a ON a.tenant_id = $1 AND a.agent_uid = m.agent_uid";
+
+/// Those of a few, one by one: of tables that have grown since they were last counted, Postgres guesses that reading
+/// all of an agent's memories would be quicker. OFFSET 0 keeps the lookups apart.
+const LOOKED_UP: &str = "
+    CROSS JOIN LATERAL (SELECT * FROM memories o WHERE o.tenant_id = $1 AND o.memory_id = t.memory_id OFFSET 0) AS m
+    CROSS JOIN LATERAL (SELECT * FROM agents o WHERE o.tenant_id = $1 AND o.agent_uid = m.agent_uid OFFSET 0) AS a";
+
 /// What was placed in these scopes, or changed there, after the commit given with each.
 pub async fn placements(
     conn: &mut TenantConn,
@@ -104,20 +117,19 @@ pub async fn placements(
     since: &[(ScopeId, i64)],
 ) -> Result<HashMap<ScopeId, Vec<Placed>>> {
     let (scopes, numbers): (Vec<ScopeId>, Vec<i64>) = since.iter().copied().unzip();
-    let rows: Vec<Row> = sqlx::query_as(
+    let memories = if numbers.contains(&NOTHING) { JOINED } else { LOOKED_UP };
+    let sql = format!(
         "SELECT t.scope_id, t.memory_id, t.expires_at, t.terms, t.thread, t.seq,
                 m.kind, m.tags, a.agent_id AS author, m.speaker, m.source_id, m.key,
-                m.importance, m.created_at, m.occurred_at, nullif(m.metadata, '{}') AS metadata
+                m.importance, m.created_at, m.occurred_at, nullif(m.metadata, '{{}}') AS metadata
            FROM unnest($2::uuid[], $3::bigint[]) AS s (scope_id, n)
-           JOIN placement_terms t ON t.tenant_id = $1 AND t.scope_id = s.scope_id AND t.n > s.n
-           JOIN memories m ON m.tenant_id = $1 AND m.memory_id = t.memory_id
-           JOIN agents a ON a.tenant_id = $1 AND a.agent_uid = m.agent_uid",
-    )
-    .bind(tenant)
-    .bind(scopes)
-    .bind(numbers)
-    .fetch_all(&mut **conn)
-    .await?;
+          CROSS JOIN LATERAL (SELECT *
+                                FROM placement_terms o
+                               WHERE o.tenant_id = $1 AND o.scope_id = s.scope_id AND o.n > s.n OFFSET 0) AS t
+          {memories}"
+    );
+    let rows = sqlx::query_as(AssertSqlSafe(sql)).bind(tenant).bind(scopes).bind(numbers);
+    let rows: Vec<Row> = rows.fetch_all(&mut **conn).await?;
     let mut vectors = vectors(conn, tenant, since, &rows).await?;
     let mut placed: HashMap<ScopeId, Vec<Placed>> = HashMap::new();
     for row in rows {
@@ -169,8 +181,10 @@ async fn vectors(conn: &mut TenantConn, tenant: TenantId, since: &[(ScopeId, i64
     if !ids.is_empty() {
         let sql = "SELECT p.scope_id, p.memory_id, p.window_no, p.embedding
                      FROM unnest($2::uuid[], $3::uuid[]) AS c (scope_id, memory_id)
-                     JOIN placements p
-                       ON p.tenant_id = $1 AND p.scope_id = c.scope_id AND p.memory_id = c.memory_id";
+                    CROSS JOIN LATERAL (
+                          SELECT *
+                            FROM placements o
+                           WHERE o.tenant_id = $1 AND o.scope_id = c.scope_id AND o.memory_id = c.memory_id OFFSET 0) AS p";
         collect(&mut windows, sqlx::query_as(sql).bind(tenant).bind(scopes).bind(ids).fetch_all(&mut **conn).await?);
     }
     Ok(windows)

@@ -34,7 +34,7 @@ pub struct Args {
     /// Write the figures to this file, anew after each point.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw them into this file.
+    /// Draw them into this file, anew after each point.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -59,9 +59,6 @@ pub async fn run(args: Args, config: &Config) -> anyhow::Result<()> {
     }
     let report = report.context("--agents names no number")?;
     report.print();
-    if let Some(path) = &args.svg {
-        plot::draw(path, &report.points)?;
-    }
     Ok(())
 }
 
@@ -74,6 +71,7 @@ async fn measure(
     before: Option<Report>,
 ) -> anyhow::Result<Report> {
     let machine = Machine::this(site.instance.app.embedder.pin());
+    let is_first = before.is_none();
     let mut report = before.unwrap_or_else(|| Report { machine, words: args.words, points: Vec::new() });
     let mut crowd = Crowd::new(site, config, agents, usize::from(args.words)).await?;
     let empty = Tables::measure(site).await?;
@@ -81,9 +79,12 @@ async fn measure(
         eprintln!("{memories} memories of {agents} agent(s)");
         crowd.grow(site, *memories).await?;
         let grown = Tables::measure(site).await?.since(empty).all();
-        let postgres = grown as f64 / *memories as f64;
+        let postgres = is_first.then(|| grown as f64 / *memories as f64);
         report.points.push(point::measure(site, &crowd, postgres, args.seconds).await?);
         report::write(args.json.as_deref(), &report)?;
+        if let Some(path) = &args.svg {
+            plot::draw(path, &report.points)?;
+        }
     }
     Ok(report)
 }
@@ -99,7 +100,8 @@ impl Report {
             let ms = [point.hit.p50, point.computed.p50, point.computed.p99, point.first.p50];
             let ms = ms.into_iter().chain([point.remember.p50, point.remember.p95]).map(|ms| format!("{ms:.2}"));
             let place = [point.memories.to_string(), point.agents.to_string()];
-            let rest = [format!("{:.0}", point.postgres_bytes), point.way.clone()];
+            let bytes = point.postgres_bytes.map_or_else(String::new, |bytes| format!("{bytes:.0}"));
+            let rest = [bytes, point.way.clone()];
             lines.add_row(place.into_iter().chain(ms).chain(rest));
         }
         println!("{lines}");

@@ -31,13 +31,13 @@ pub struct Point {
     /// The same when nothing of the agent is in memory.
     pub first: Percentiles,
     pub remember: Percentiles,
-    /// What a memory takes there, with all indexes.
-    pub postgres_bytes: f64,
+    /// What a memory takes there, with all indexes; none: it took the room of memories that were erased.
+    pub postgres_bytes: Option<f64>,
     /// How answers were computed: `hot_index`, `exact_scan` or `approximate_index`.
     pub way: String,
 }
 
-pub async fn measure(site: &Site, crowd: &Crowd, postgres_bytes: f64, seconds: u64) -> anyhow::Result<Point> {
+pub async fn measure(site: &Site, crowd: &Crowd, postgres_bytes: Option<f64>, seconds: u64) -> anyhow::Result<Point> {
     let mut client = Client { connection: crowd.address.connect().await?, crowd, agents: crowd.some(ASKED), seconds };
     let first = client.first().await?;
     let way = client.settle(site).await?;
