@@ -39,3 +39,25 @@ async fn an_older_version_starts_and_serves_on_a_newer_schema() {
     tenant.remember("ada", "The kettle is broken.").await;
     assert_eq!(tenant.recalled("ada", serde_json::json!({"query": "kettle"})).await.len(), 1);
 }
+
+/// Deleting a row asks whether others refer to it: that has to be a lookup.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reference_is_looked_up_by_an_index() {
+    let app = TestApp::start().await;
+    let without: Vec<String> = sqlx::query_scalar(
+        "SELECT c.conname::text
+           FROM pg_constraint c
+          WHERE c.contype = 'f' AND c.connamespace = 'cairn'::regnamespace
+            AND c.confrelid IN ('memories'::regclass, 'placements'::regclass, 'placement_terms'::regclass)
+            AND NOT EXISTS (
+                SELECT FROM pg_index i
+                 WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
+                   AND (SELECT array_agg(k ORDER BY k) FROM unnest((i.indkey::int2[])[0:cardinality(c.conkey) - 1]) k)
+                       = (SELECT array_agg(k ORDER BY k) FROM unnest(c.conkey) k))
+          ORDER BY c.conname",
+    )
+    .fetch_all(&mut app.database.superuser().await)
+    .await
+    .expect("the catalogue");
+    assert_eq!(without, Vec::<String>::new());
+}

@@ -48,7 +48,10 @@ fn panel(
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(52)
-        .build_cartesian_2d((from / 1.2..to * 1.2).log_scale(), (low / 1.5..high * 1.5).log_scale())?;
+        .build_cartesian_2d(
+            (from / 1.2..to * 1.2).log_scale(),
+            (decade(low.log10().floor())..decade(high.log10().ceil())).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .x_desc("memories of the tenant")
@@ -79,4 +82,9 @@ fn panel(
         .label_font((FONT, 12))
         .draw()?;
     Ok(())
+}
+
+/// Ends of an axis: between two powers of ten there is one that gets a label.
+fn decade(power: f64) -> f64 {
+    10_f64.powf(power)
 }
