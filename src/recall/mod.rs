@@ -3,7 +3,7 @@
 
 mod candidates;
 mod canonical;
-mod index;
+pub mod index;
 mod model;
 mod pack;
 mod question;

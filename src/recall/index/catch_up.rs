@@ -105,7 +105,7 @@ impl HotScopes {
         let before = index.size();
         let whole = index.apply(version, removed, placed);
         let after = index.size();
-        if !whole || index.len() > self.most_memories || after > self.budget {
+        if !whole || index.memories() > self.most_memories || after > self.budget {
             drop(slot);
             self.refuse(head.scope_id);
             return false;

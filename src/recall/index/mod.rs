@@ -11,5 +11,6 @@ mod vectors;
 mod words;
 
 pub use metrics::Metrics;
+pub use scope::{Placed, ScopeIndex, Version};
 pub use scopes::{Held, HotScopes, Seen};
 pub use search::{Wanted, pool};

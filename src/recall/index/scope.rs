@@ -192,7 +192,7 @@ impl ScopeIndex {
     }
 
     /// How many memories it holds.
-    pub fn len(&self) -> usize {
+    pub fn memories(&self) -> usize {
         self.by_id.len()
     }
 

@@ -63,7 +63,7 @@ pub struct Held {
 impl Held {
     /// How many memories there are to search.
     pub fn memories(&self) -> usize {
-        self.scopes.iter().map(|(_, hot)| hot.read().as_ref().map_or(0, ScopeIndex::len)).sum()
+        self.scopes.iter().map(|(_, hot)| hot.read().as_ref().map_or(0, ScopeIndex::memories)).sum()
     }
 }
 

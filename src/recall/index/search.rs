@@ -55,7 +55,8 @@ pub fn pool(scopes: &[(ScopeId, &ScopeIndex)], wanted: &Wanted<'_>) -> Pool {
     if let Some(similarity) = &similarity {
         spots.extend(nearest(&fields, similarity, wanted.depth));
     }
-    let candidates = spots.into_iter().filter_map(|spot| candidate(&fields, spot, similarity.as_ref()));
+    let mut room = Vec::new();
+    let candidates = spots.into_iter().filter_map(|spot| candidate(&fields, spot, similarity.as_ref(), &mut room));
     let candidates = candidates.collect();
     let newest = fields.iter().filter_map(|field| field.index.newest()).max_by_key(|(id, _)| *id);
     Pool { candidates, corpus, newest: newest.map(|(_, created_at)| created_at) }
@@ -85,7 +86,7 @@ fn fields<'a>(scopes: &[(ScopeId, &'a ScopeIndex)], filter: &MemoryFilter) -> Ve
 
 fn corpus(fields: &[Field<'_>]) -> Corpus {
     if let [only] = fields {
-        return Corpus { documents: only.index.len() as u64, words: only.index.total_words() };
+        return Corpus { documents: only.index.memories() as u64, words: only.index.total_words() };
     }
     let counted = fields.iter().flat_map(|field| {
         let slots = field.first.iter().enumerate().filter(|(_, first)| **first);
@@ -108,53 +109,79 @@ fn score_words(fields: &mut [Field<'_>], corpus: Corpus, terms: &[i32], neighbou
         field.lexical = vec![0.0; field.index.slots()];
         let mut counts = vec![0.0; field.index.slots()];
         for (word, term) in terms.iter().enumerate() {
-            let touched = count(field.index, *term, neighbours, &mut counts);
-            for slot in touched {
-                let count = std::mem::take(&mut counts[slot as usize]);
-                if count > 0.0 && field.wanted[slot as usize] {
-                    let length = length(field.index, slot, neighbours);
-                    field.lexical[slot as usize] += bm25.part(word, count, length);
+            let score = Word { bm25: &bm25, word, term: *term };
+            if neighbours { score.around(field, &mut counts) } else { score.alone(field) }
+        }
+    }
+}
+
+/// One of the question's words, to be scored.
+struct Word<'a> {
+    bm25: &'a Bm25,
+    word: usize,
+    term: i32,
+}
+
+impl Word<'_> {
+    /// In the memories that have it.
+    fn alone(&self, field: &mut Field<'_>) {
+        for (slot, times) in field.index.words.with(self.term) {
+            self.add(field, *slot, f64::from(*times), field.index.length(*slot));
+        }
+    }
+
+    /// And in those near them. `counts` is all zero, and is left so.
+    fn around(&self, field: &mut Field<'_>, counts: &mut [f64]) {
+        let index = field.index;
+        let mut touched = Vec::new();
+        for (slot, times) in index.words.with(self.term) {
+            if index.words.is_alone(*slot) {
+                self.add(field, *slot, f64::from(*times), index.length(*slot));
+            } else if index.held()[*slot as usize] {
+                for (places, near) in std::iter::once((0, *slot)).chain(index.words.near(*slot)) {
+                    counts[near as usize] += share(places, index.asks(*slot)) * f64::from(*times);
+                    touched.push(near);
                 }
             }
         }
-    }
-}
-
-fn length(index: &ScopeIndex, slot: Slot, neighbours: bool) -> u32 {
-    let beside = index.words.beside(slot).filter(|_| neighbours);
-    window_length(index.length(slot), beside.map(|slot| index.length(slot)))
-}
-
-/// How often each memory has the word, with the share of those near it; returns which have it at all.
-fn count(index: &ScopeIndex, term: i32, neighbours: bool, counts: &mut [f64]) -> Vec<Slot> {
-    let postings = index.words.with(term);
-    let mut touched = Vec::with_capacity(postings.len());
-    for (slot, times) in postings.iter().filter(|(slot, _)| index.held()[*slot as usize]) {
-        let near = index.words.near(*slot).filter(|_| neighbours);
-        for (places, slot_near) in std::iter::once((0, *slot)).chain(near) {
-            counts[slot_near as usize] += share(places, index.asks(*slot)) * f64::from(*times);
-            touched.push(slot_near);
+        for slot in touched {
+            let count = std::mem::take(&mut counts[slot as usize]);
+            if count > 0.0 {
+                let beside = index.words.beside(slot).map(|slot| index.length(slot));
+                self.add(field, slot, count, window_length(index.length(slot), beside));
+            }
         }
     }
-    touched
+
+    fn add(&self, field: &mut Field<'_>, slot: Slot, count: f64, length: u32) {
+        if field.wanted[slot as usize] {
+            field.lexical[slot as usize] += self.bm25.part(self.word, count, length);
+        }
+    }
 }
 
 fn best_by_words(fields: &[Field<'_>], depth: usize) -> Vec<Spot> {
-    let scored = fields.iter().enumerate().flat_map(|(place, field)| {
-        let slots = field.lexical.iter().enumerate().filter(|(_, score)| **score > 0.0);
-        slots.filter_map(move |(slot, score)| Some((*score, field.index.doc(slot as Slot)?.id, (place, slot as Slot))))
-    });
-    best(scored.collect(), depth)
+    let (mut top, mut scored) = (Top::new(depth), Vec::new());
+    for (place, field) in fields.iter().enumerate() {
+        for (slot, score) in field.lexical.iter().enumerate().filter(|(_, score)| **score > 0.0) {
+            if *score >= top.least {
+                top.push(*score);
+                scored.push((*score, (place, slot as Slot)));
+            }
+        }
+    }
+    best(fields, scored, depth)
 }
 
 /// Of equals, the newer first.
-fn best(mut scored: Vec<(f64, MemoryId, Spot)>, depth: usize) -> Vec<Spot> {
-    let order = |a: &(f64, MemoryId, Spot), b: &(f64, MemoryId, Spot)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1));
+fn best(fields: &[Field<'_>], mut scored: Vec<(f64, Spot)>, depth: usize) -> Vec<Spot> {
+    let id = |(place, slot): Spot| fields[place].index.doc(slot).map(|doc| doc.id);
+    let order = |a: &(f64, Spot), b: &(f64, Spot)| b.0.total_cmp(&a.0).then_with(|| id(b.1).cmp(&id(a.1)));
     if scored.len() > depth {
         scored.select_nth_unstable_by(depth, order);
         scored.truncate(depth);
     }
-    scored.into_iter().map(|(_, _, spot)| spot).collect()
+    scored.into_iter().map(|(_, spot)| spot).collect()
 }
 
 /// Compares bytes first. What cannot be among the nearest, at its best, is not compared exactly.
@@ -173,17 +200,16 @@ fn nearest(fields: &[Field<'_>], similarity: &Similarity, depth: usize) -> Vec<S
     let (mut exact, mut top, mut room) = (Vec::new(), Top::new(depth), Vec::new());
     for (promise, spot) in within_reach.by_promise() {
         // Whoever comes next promises less than what is found already.
-        if promise < top.least() {
+        if promise < top.least {
             break;
         }
         let index = fields[spot.0].index;
-        let cosine = index.vectors.best(index.rows(spot.1), similarity, &mut room);
-        if let Some((cosine, doc)) = cosine.zip(index.doc(spot.1)) {
+        if let Some(cosine) = index.vectors.best(index.rows(spot.1), similarity, &mut room) {
             top.push(cosine);
-            exact.push((cosine, doc.id, spot));
+            exact.push((cosine, spot));
         }
     }
-    best(exact, depth)
+    best(fields, exact, depth)
 }
 
 /// So many of the largest numbers that were met.
@@ -191,25 +217,26 @@ struct Top {
     depth: usize,
     /// The least of them on top.
     heap: BinaryHeap<Reverse<Ordered>>,
+    /// What another has to reach to be one of them.
+    least: f64,
 }
 
 impl Top {
     fn new(depth: usize) -> Self {
-        Self { depth, heap: BinaryHeap::with_capacity(depth + 1) }
+        Self { depth, heap: BinaryHeap::with_capacity(depth + 1), least: f64::MIN }
     }
 
     fn push(&mut self, number: f64) {
-        if number > self.least() || self.heap.len() < self.depth {
-            self.heap.push(Reverse(Ordered(number)));
-            if self.heap.len() > self.depth {
-                self.heap.pop();
-            }
+        if number < self.least {
+            return;
         }
-    }
-
-    /// What another has to exceed to be one of them.
-    fn least(&self) -> f64 {
-        if self.heap.len() < self.depth { f64::MIN } else { self.heap.peek().map_or(f64::MIN, |least| least.0.0) }
+        self.heap.push(Reverse(Ordered(number)));
+        if self.heap.len() > self.depth {
+            self.heap.pop();
+        }
+        if self.heap.len() == self.depth {
+            self.least = self.heap.peek().map_or(f64::MIN, |least| least.0.0);
+        }
     }
 }
 
@@ -226,7 +253,7 @@ impl Reach {
 
     fn note(&mut self, spot: Spot, bounds: Bounds) {
         let promise = f64::from(bounds.upper);
-        if promise >= self.sure.least() {
+        if promise >= self.sure.least {
             self.noted.push((Ordered(promise), spot));
             self.sure.push(f64::from(bounds.lower));
         }
@@ -234,7 +261,7 @@ impl Reach {
 
     /// Each with the best that it may be, in descending order.
     fn by_promise(self) -> impl Iterator<Item = (f64, Spot)> {
-        let least = self.sure.least();
+        let least = self.sure.least;
         let within = self.noted.into_iter().filter(|(promise, _)| promise.0 >= least);
         let mut heap: BinaryHeap<(Ordered, Spot)> = within.collect();
         std::iter::from_fn(move || heap.pop().map(|(promise, spot)| (promise.0, spot)))
@@ -259,7 +286,12 @@ impl Ord for Ordered {
     }
 }
 
-fn candidate(fields: &[Field<'_>], (place, slot): Spot, similarity: Option<&Similarity>) -> Option<Candidate> {
+fn candidate(
+    fields: &[Field<'_>],
+    (place, slot): Spot,
+    similarity: Option<&Similarity>,
+    room: &mut Vec<f32>,
+) -> Option<Candidate> {
     let field = &fields[place];
     let doc = field.index.doc(slot)?;
     let rows = field.index.rows(slot);
@@ -267,7 +299,7 @@ fn candidate(fields: &[Field<'_>], (place, slot): Spot, similarity: Option<&Simi
     Some(Candidate {
         id: doc.id,
         scope: field.scope,
-        similarity: similarity.and_then(|to| field.index.vectors.best(rows, to, &mut Vec::new())),
+        similarity: similarity.and_then(|to| field.index.vectors.best(rows, to, room)),
         lexical: field.lexical.get(slot as usize).copied().filter(|score| *score > 0.0),
         importance: doc.columns.importance,
         created_at: doc.columns.created_at,

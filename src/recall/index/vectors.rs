@@ -80,14 +80,15 @@ impl Vectors {
     }
 
     /// Between which figures the cosine of the best of these rows lies.
+    #[inline]
     pub fn bounds(&self, rows: Range<u32>, probe: &Probe) -> Bounds {
         let bounds = rows.map(|row| self.bounds_of(row as usize, probe));
-        bounds.fold(Bounds { lower: -1.0, upper: -1.0 }, |best, one| Bounds {
-            lower: best.lower.max(one.lower),
-            upper: best.upper.max(one.upper),
-        })
+        let best =
+            bounds.reduce(|best, one| Bounds { lower: best.lower.max(one.lower), upper: best.upper.max(one.upper) });
+        best.unwrap_or(Bounds { lower: -1.0, upper: -1.0 })
     }
 
+    #[inline]
     fn bounds_of(&self, row: usize, probe: &Probe) -> Bounds {
         let start = row * self.dims;
         // None: of another length, and so as far away as can be.

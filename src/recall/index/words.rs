@@ -66,6 +66,11 @@ impl Words {
         self.postings.get(&term).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether nobody stands beside it.
+    pub fn is_alone(&self, slot: Slot) -> bool {
+        self.beside[slot as usize] == [NOBODY; 2]
+    }
+
     /// Those just before and after.
     pub fn beside(&self, slot: Slot) -> impl Iterator<Item = Slot> {
         self.beside[slot as usize].into_iter().filter(|slot| *slot != NOBODY)
@@ -99,6 +104,7 @@ mod tests {
         let beside = |words: &Words, slot| words.beside(slot).collect::<Vec<_>>();
         assert_eq!((beside(&words, 1), beside(&words, 2), beside(&words, 0)), (vec![2], vec![1, 0], vec![2]));
         assert_eq!((beside(&words, 3), beside(&words, 4)), (vec![], vec![]));
+        assert!(words.is_alone(3) && !words.is_alone(1));
         assert_eq!(words.near(1).collect::<Vec<_>>(), [(1, 2), (2, 0)]);
         assert_eq!(words.near(2).collect::<Vec<_>>(), [(-1, 1), (1, 0)]);
         words.remove(ids[2], 2, threads[2]);

@@ -22,10 +22,11 @@ impl Corpus {
 
 /// BM25 for one question, as a share of the highest sum that its words allow.
 pub struct Bm25 {
-    /// How much each of the question's words weighs: the rarer, the more.
+    /// How much each of the question's words weighs: the rarer, the more. Together they weigh 1.
     weights: Vec<f64>,
-    ideal: f64,
-    average: f64,
+    /// What dampens a count: so much, and so much for each word of the memory.
+    norm: f64,
+    norm_by_length: f64,
 }
 
 impl Bm25 {
@@ -34,13 +35,17 @@ impl Bm25 {
         let idf = |found: u64| (1.0 + (corpus.documents as f64 - found as f64 + 0.5) / (found as f64 + 0.5)).ln();
         // Words that no memory has cannot be matched and say nothing about those that can.
         let weights: Vec<f64> = frequency.iter().map(|found| if *found > 0 { idf(*found) } else { 0.0 }).collect();
-        Self { ideal: weights.iter().sum::<f64>().max(f64::MIN_POSITIVE), weights, average: corpus.average().max(1.0) }
+        let ideal = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        Self {
+            weights: weights.into_iter().map(|weight| weight / ideal).collect(),
+            norm: K1 * (1.0 - B),
+            norm_by_length: K1 * B / corpus.average().max(1.0),
+        }
     }
 
     /// What the `word`-th of the question's words adds to a memory of this length that has it `count` times. The parts
     /// are added in the order of the words, so that sums come out the same to the last bit on every path.
     pub fn part(&self, word: usize, count: f64, length: u32) -> f64 {
-        let norm = K1 * (1.0 - B + B * f64::from(length) / self.average);
-        self.weights[word] * count / (count + norm) / self.ideal
+        self.weights[word] * count / (count + self.norm + self.norm_by_length * f64::from(length))
     }
 }
