@@ -111,7 +111,7 @@ async fn a_redis_that_takes_no_connections_is_left_alone_until_it_does() {
 
 #[tokio::test]
 async fn a_redis_that_takes_seconds_is_left_alone_until_it_is_fast() {
-    survives_way(Fault::Latency(Duration::from_secs(4))).await;
+    survives_way(Fault::Delay(Duration::from_secs(4))).await;
 }
 
 #[tokio::test]
